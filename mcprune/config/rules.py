@@ -159,7 +159,12 @@ RETRAIN_STEPS: Default[int | PerRow] = Default(
     (Rule(PerRow(1.0, 200, 2_500), "the built-in MLP", lambda traits: traits.is_own_mlp), Rule(2_500))
 )
 # On many rows batches twice as large, at twice the learning rate, reach the same accuracy in half the time.
-RETRAIN_BATCHES = Default((Rule(2, f"an MLP on the inputs of {MANY} (no warp, no distillation)", lambda traits: traits.is_large_scratch), Rule(1)))
+RETRAIN_BATCHES = Default(
+    (
+        Rule(2, f"an MLP on the inputs of {MANY} (no warp, no distillation)", lambda traits: traits.is_large_scratch),
+        Rule(1),
+    )
+)
 RETRAIN_EPOCHS = Default(
     (
         Rule(60, f"an MLP on {GREY}", lambda traits: traits.is_grey_scratch),
@@ -298,7 +303,9 @@ DEFAULTS: dict[str, Default[object]] = {
     "train_steps": TRAIN_STEPS,
     "finetune": FINETUNE,
     "retrain_epochs": RETRAIN_EPOCHS,
-    "retrain_learning_rate": Default((), f"that of --learning-rate, twice as much for {RETRAIN_BATCHES.rules[0].words}"),
+    "retrain_learning_rate": Default(
+        (), f"that of --learning-rate, twice as much for {RETRAIN_BATCHES.rules[0].words}"
+    ),
     "retrain_weight_decay": Default((), "that of --weight-decay if given, else 0"),
     "retrain_dropout": RETRAIN_DROPOUT,
     "retrain_input_noise": RETRAIN_INPUT_NOISE,

@@ -88,7 +88,8 @@ def test_training(facts, options, wanted):
         (FEW, {"retrain_dropout": 0.0}, ("scratch", 67, 0.0, 0.0)),
         (UNITS, {"sites": "inputs,units"}, ("scratch", 67, 0.0, 0.0)),
         (FEW, {"retrain": "epochs=3,dropout=0.1"}, ("scratch", 3, 0.1, 0.0)),
-        (MANY, {"dropout": 0.3}, ("scratch", 30, 0.3, 0.1)),
+        (MANY, {"dropout": 0.3}, ("scratch", 26, 0.3, 0.1)),
+        (MANY, {"retrain_distill": 2.0}, ("scratch", 30, 0.0, 0.1)),
         (GREY, {}, ("scratch", 60, 0.2, 0.0)),
         (GREY, {"finetune": "warm", "epochs": 7}, ("warm", 7, 0.0, 0.0)),
         (WEIGHTS, {"sites": "weights"}, ("short", 32, 0.0, 0.0)),
@@ -100,6 +101,14 @@ def test_retraining(facts, options, wanted):
     retrain = settled(facts, **options).retrain
     assert (retrain.finetune, retrain.epochs, retrain.dropout, retrain.input_noise) == wanted
     assert retrain.is_retrained == (retrain.finetune in ("scratch", "warm"))
+
+
+def test_many_rows_are_retrained_on_batches_twice_as_large_at_twice_the_rate():
+    for facts, options, times in ((MANY, {}, 2), (FEW, {}, 1), (GREY, {}, 1), (MANY, {"retrain_warp": 1.0}, 1)):
+        given = settled(facts._replace(is_image=True), **options)
+        assert given.retrain.batch_size == times * given.train.batch_size
+        assert given.retrain.learning_rate == times * given.train.learning_rate
+    assert settled(MANY, retrain_learning_rate=0.01).retrain.learning_rate == 0.01
 
 
 @pytest.mark.parametrize(
@@ -326,7 +335,7 @@ def test_the_last_rule_always_holds_and_words_are_those_of_the_table():
     )
 
 
-@pytest.mark.parametrize(("rows", "epochs", "retrained"), [(50_000, 12, 30), (650_000, 3, 6), (9_000_000, 1, 1)])
+@pytest.mark.parametrize(("rows", "epochs", "retrained"), [(50_000, 12, 26), (650_000, 3, 6), (9_000_000, 1, 1)])
 def test_of_very_many_rows_fewer_passes(rows, epochs, retrained):
     many = settled(Facts.of_columns(rows, 28, 10)._replace(validation_rows=0))
     assert (many.train.epochs, many.retrain.epochs) == (epochs, retrained)
