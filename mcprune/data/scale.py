@@ -10,6 +10,7 @@ from mcprune.errors import ConfigError, DataError
 from mcprune.types import AnyArray, Float32Array, FloatArray, IntArray
 
 KINDS = ("auto", "standard", "unit", "none")
+SMALLEST_DEVIATION = 1e-150  # of smaller ones the square is 0
 _CHUNK = 1 << 21  # values at a time, so that float64 never holds a whole data set
 
 
@@ -164,7 +165,7 @@ def fit_scaler(dataset: Dataset, train_rows: IntArray, kind: str = "auto") -> Sc
         # Exact: rounding may leave a constant column a tiny deviation, and dividing by it would blow up the test rows.
         low = np.min([part.min(axis=0) for part in chunks()], axis=0)
         high = np.max([part.max(axis=0) for part in chunks()], axis=0)
-        varies = (high > low) & (deviation > np.finfo(np.float32).tiny)
+        varies = (high > low) & (deviation > SMALLEST_DEVIATION)
         factor[varies] = 1.0 / deviation[varies]
     return Scaler(kind, shift, factor, fill)
 

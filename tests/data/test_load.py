@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mcprune.data.load import from_arrays, load
+from mcprune.data.scale import fit_scaler
 from mcprune.errors import ConfigError, DataError
 
 X4 = np.arange(8.0).reshape(4, 2)
@@ -123,6 +124,17 @@ def test_no_column_is_blurred_by_the_choice_of_precision(offset, spread):
     kept = from_arrays(np.c_[column, np.arange(9)], [0, 1, 2] * 3).features[:, 0].astype(np.float64)
     real_spread = column.max() - column.min()
     assert np.abs(kept - column).max() <= 1e-3 * real_spread
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-42, 1e-100])
+@pytest.mark.parametrize("weights", [None, np.arange(1.0, 10.0)], ids=["plain", "weighted"])
+def test_columns_of_tiny_numbers_are_scaled_as_others_are(size, weights):
+    columns = np.c_[np.linspace(0, 1, 9) ** 2, np.arange(9)]
+    plain, tiny = (from_arrays(each, [0, 1, 2] * 3, sample_weight=weights) for each in (columns, columns * [size, 1.0]))
+    rows = np.arange(9)
+    scaled = [fit_scaler(data, rows, "standard").apply(data.features) for data in (plain, tiny)]
+    np.testing.assert_allclose(scaled[1], scaled[0], rtol=1e-5, atol=1e-6)
+    assert np.ptp(scaled[1][:, 0]) > 1
 
 
 def test_images_are_flattened_in_c_order():

@@ -11,6 +11,8 @@ from mcprune.errors import DataError
 from mcprune.types import AnyArray
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+# Below this spread a column stays float64 too: float32 has fewer digits under 1.2e-38, and none under 1.4e-45.
+SMALLEST = 1e-30
 # A column stays float64 if its spread is below this fraction of its size: float32 (2^-24 = 6e-8) then has under
 # 1,700 steps.
 BLUR = 1e-4
@@ -78,7 +80,7 @@ def as_features(name: str, features: AnyArray, names: Sequence[str], *, may_gap:
     if values.dtype == np.float32:
         return values
     spread = high - low
-    if ((spread > 0) & (spread < BLUR * size)).any():
+    if ((spread > 0) & ((spread < BLUR * size) | (spread < SMALLEST))).any():
         return values
     return values.astype(np.float32)
 
