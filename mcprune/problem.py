@@ -44,7 +44,7 @@ class Problem:
     keep : int or dict of str to int, optional
         n, or a number for each kind of site; by default a quarter of the sites.
     sites : str
-        "inputs", "units", "channels", "weights", some of them, or "units:LAYER,..." of the last three.
+        "inputs", "units", "channels", "weights", "heads", "neurons", "blocks", some of them, or "units:LAYER,..." of all but inputs.
     objective : str or callable
         What the chain minimises: a name of docs/objectives.md, or a function (predictions, targets, mask) -> float. By default
         cross-entropy, of a regression the squared error.

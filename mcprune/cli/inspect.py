@@ -10,9 +10,10 @@ from mcprune.errors import ModelError
 from mcprune.report.terminal import choose
 
 DESCRIPTION = (
-    "List the possible sites of a network of a run: inputs, units, channels and weights, what dropping one saves, what belongs "
-    "together, what cannot be dropped and why, and how large a perceptron would be in firmware. With FOLDER: the size in firmware of "
-    "what is in it. For a model of your own: mcprune.inspect(model, example) in Python."
+    "List the possible sites of a network: inputs, units, channels, weights, heads, neurons and blocks, what dropping one "
+    "saves, what belongs together, what cannot be dropped and why, and how large a perceptron would be in "
+    "firmware. With FOLDER: the size in firmware of what is in it. For a model of your own: --model FILE.py:NAME, or "
+    "mcprune.inspect(model, example) in Python."
 )
 
 
@@ -23,7 +24,11 @@ def inspect(arguments: list[str]) -> int:
         "folder", nargs="?", metavar="FOLDER", help="a run, or a network of mcprune quantize: its size in firmware"
     )
     parser.option("--data", default="digits", help="the data set, which says how long rows are (default: digits)")
-    parser.option("--model", default="mlp", help="mlp, lenet-300-100, vgg13, mobilenet_v1, resnet56 (default: mlp)")
+    parser.option(
+        "--model",
+        default="mlp",
+        help="mlp, lenet-300-100, vgg13, mobilenet_v1, resnet56 or FILE.py:NAME (default: mlp)",
+    )
     parser.option(
         "--hidden", default="", metavar="N,N", help="widths of an mlp's hidden layers (default: as mcprune run)"
     )
@@ -32,22 +37,28 @@ def inspect(arguments: list[str]) -> int:
     if options.folder is not None:
         return _inspect_folder(options.folder)
 
+    from mcprune.config.parsing import is_model_file
     from mcprune.config.schema import make_config
     from mcprune.data.load import load
     from mcprune.exporters.inspect import FIRMWARE, HEADER
     from mcprune.exporters.inspect import inspect as look
     from mcprune.firmware.model_sizes import firmware_table
+    from mcprune.models.own_file import model_of_file
     from mcprune.models.registry import build
 
     config = make_config(data=options.data, **({"hidden": options.hidden} if options.hidden else {}))
     data = load(config.data_settings().source)
-    model = build(
-        options.model,
-        data.n_inputs,
-        data.n_outputs,
-        config.hidden_widths(),
-        width=options.width,
-        image_shape=data.image_shape,
+    model = (
+        model_of_file(options.model, config.seed())
+        if is_model_file(options.model)
+        else build(
+            options.model,
+            data.n_inputs,
+            data.n_outputs,
+            config.hidden_widths(),
+            width=options.width,
+            image_shape=data.image_shape,
+        )
     )
     report = look(model, (data.n_inputs,))
     output = choose(sys.stdout)

@@ -45,7 +45,7 @@ class Facts(NamedTuple):
     falls : bool
         The budget may be below the whole model.
     fitting_rows : int
-        Rows whose maps fit in `max_memory`, where channels are sites; elsewhere no bound.
+        Rows whose maps fit in `max_memory`, where channels or parts of a transformer are sites; elsewhere no bound.
     scale, device : str
         As settled.
     cores : int
@@ -118,14 +118,16 @@ class Traits(NamedTuple):
     is_grey : bool
         Of many rows, images that are not mostly black, and the classifier is trained during the search.
     is_pixels : bool
-        Rows are images whose single pixels are read: no channels are sites.
+        Rows are images whose single pixels are read: no channels, and no parts of a transformer, are sites.
     is_frozen : bool
         The classifier is not trained during the search.
     is_fixed : bool
         No parameter of the user's model can be trained.
     is_own_mlp : bool
         The classifier is mcprune's own MLP.
-    has_channels, has_weights, has_groups, has_pattern : bool
+    has_channels : bool
+        Channels, or heads, neurons or blocks of a transformer, are sites: they are cut out of the search's classifier.
+    has_weights, has_groups, has_pattern : bool
         Kinds of sites, and tied sites.
     only_inputs : bool
         Inputs alone are sites.

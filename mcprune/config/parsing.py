@@ -177,6 +177,23 @@ def site_name(value: object) -> int | str:
     return int(value) if isinstance(value, Integral) else str(value)
 
 
+MODEL_NAMES = ("mlp", "lenet-300-100", "vgg13", "mobilenet_v1", "resnet56")
+
+
+def is_model_file(text: str) -> bool:
+    """Whether the text names a classifier in a file."""
+    return ".py:" in text
+
+
+def model_name(value: object) -> object:
+    """Accept the name of a built-in classifier, or FILE.py:NAME."""
+    if isinstance(value, str) and value not in MODEL_NAMES and not is_model_file(value):
+        near = difflib.get_close_matches(value, MODEL_NAMES, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"{', '.join(MODEL_NAMES)} or FILE.py:NAME is needed, got {value!r}{hint}")
+    return value
+
+
 def layer_widths(value: object) -> object:
     """Accept widths as a list, a number or as '128,64'."""
     if isinstance(value, str):

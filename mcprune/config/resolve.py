@@ -7,6 +7,7 @@ from typing import NamedTuple, Self
 
 from mcprune.chain.schedules import parse, parse_temperature
 from mcprune.config import rules
+from mcprune.config.budgets import CUT_KINDS
 from mcprune.config.facts import Facts, Traits
 from mcprune.config.options import option
 from mcprune.config.recorded import recorded_search
@@ -146,11 +147,11 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         is_chain=config.method == "markov",
         is_large=is_large,
         is_grey=is_large and facts.is_grey and not is_frozen,
-        is_pixels=facts.is_image and "channels" not in facts.kinds,
+        is_pixels=facts.is_image and facts.kinds.isdisjoint(CUT_KINDS),
         is_frozen=is_frozen,
         is_fixed=facts.is_fixed,
         is_own_mlp=is_own_mlp,
-        has_channels="channels" in facts.kinds,
+        has_channels=not facts.kinds.isdisjoint(CUT_KINDS),
         has_weights="weights" in facts.kinds,
         has_groups=problem.groups is not None,
         has_pattern=problem.pattern is not None,

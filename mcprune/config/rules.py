@@ -113,6 +113,7 @@ FEW = (
     f"{USUAL_EPOCHS} epochs or more)"
 )
 FROZEN = "a frozen classifier"
+CUT = "channels, heads, neurons and blocks"
 FOLDED = "--eval-on folds"
 
 # Each decision on few rows fits their noise a little more, so there are fewer decisions.
@@ -150,7 +151,7 @@ FINETUNE: Default[str] = Default(
     (
         Rule("none", "a model without trainable parameters", lambda traits: traits.is_fixed),
         Rule("short", "weights and frozen classifiers", lambda traits: traits.is_frozen or traits.has_weights),
-        Rule("warm", "channels", lambda traits: traits.has_channels),
+        Rule("warm", CUT, lambda traits: traits.has_channels),
         Rule("scratch"),
     )
 )
@@ -257,14 +258,14 @@ POOL_LIMIT: Default[int] = Default((), "2048 with the fused evaluator, else 512,
 END_ROWS = Default(
     (
         # A forward pass through maps is expensive.
-        Rule(1024, "channels", lambda traits: traits.has_channels),
+        Rule(1024, CUT, lambda traits: traits.has_channels),
         Rule(8192, FROZEN, lambda traits: traits.is_frozen and traits.is_chain),
         Rule(4096),
     )
 )
 EARLY_ROWS = Default(
     (
-        Rule(512, "channels", lambda traits: traits.has_channels),
+        Rule(512, CUT, lambda traits: traits.has_channels),
         Rule(1024, f"the inputs of {GREY}", lambda traits: traits.is_grey_search),
         Rule(2048),
     )

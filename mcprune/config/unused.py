@@ -78,7 +78,7 @@ def unused_options(config: Config) -> set[tuple[str, str]]:
 
 
 def _of_model(config: Config) -> dict[str, tuple[str, str]]:
-    own = OF_MODELS.get(config.model.name, ("width",))
+    own = () if config.model.is_file else OF_MODELS.get(config.model.name, ("width",))
     here = f"--model {config.model.name}"
     others = {name: ("--model mlp", here) for name in MLP_ONLY if name not in own}
     if "width" not in own:

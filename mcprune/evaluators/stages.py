@@ -43,6 +43,8 @@ class Stages:
     """
 
     def __init__(self, gated: GatedModel) -> None:
+        if gated.sites.blocks:
+            raise ModelError("heads, neurons or blocks are sites, which act inside of a model that is not a chain")
         self.gated = gated
         self.modules = list(_flatten(gated.model))
         names = {id(module): name for name, module in gated.model.named_modules()}

@@ -17,13 +17,15 @@ from mcprune.exporters.footprint import parameters
 from mcprune.firmware.model_sizes import RULE, firmware_sizes, firmware_table
 from mcprune.firmware.sizes import LayerSize
 from mcprune.models.flops import multiply_accumulates
+from mcprune.sites.blocks.description import KINDS as BLOCK_KINDS
+from mcprune.sites.blocks.find import sub_blocks
 from mcprune.sites.channels.groups import ChannelGroup, channel_groups
 from mcprune.sites.costs import CONVOLUTIONS, UNITS, model_costs
 from mcprune.sites.site_map import SiteMap, hidden_layers, site_map
 from mcprune.sites.traced_costs import positions
 from mcprune.sites.weights import weighted_layers
 from mcprune.storage.pruned_model import PrunedModel
-from mcprune.surgery.trial import refusals
+from mcprune.surgery.trial import block_reasons, refusals
 
 HEADER = ("kind", "place", "sites", "parameters each", "MACs each", "together with, or why not")
 WHY_WIDTH = 160
@@ -36,7 +38,7 @@ class Place:
 
     Attributes
     ----------
-    kind : "inputs", "units", "channels" or "weights"
+    kind : "inputs", "units", "channels", "weights", "heads", "neurons" or "blocks"
     layer : str
         The module's name, as `sites="units:NAME"` takes it; "" for inputs.
     sites : int
@@ -174,7 +176,8 @@ def inspect(model: nn.Module, example: torch.Tensor | ArrayLike) -> Inspection:
     places_of = positions(model, shape)
     places: list[Place] = [_inputs(model, shape)]
     notes: list[str] = []
-    for kind, find in (("units", _units), ("channels", _channels), ("weights", _weights)):
+    finders = (("units", _units), ("channels", _channels), ("weights", _weights), ("heads", _blocks))
+    for kind, find in finders:
         try:
             places += find(model, shape, places_of)
         except ModelError as error:
@@ -267,6 +270,32 @@ def _of_group(model: nn.Module, group: ChannelGroup, places: dict[str, int]) -> 
         parameters += column
         macs += column * places.get(reader.layer, 1)
     return parameters, macs
+
+
+def _blocks(model: nn.Module, shape: tuple[int, ...], _: dict[str, int]) -> list[Place]:
+    """Return the heads, neurons and sub-blocks of a transformer."""
+    every = sub_blocks(model, shape)
+    out = []
+    for kind in BLOCK_KINDS:
+        reasons = block_reasons(model, kind, shape) if every else {}
+        for block in every:
+            if kind not in ("blocks", block.kind):
+                continue
+            why = reasons[block.layer]
+            saved = None if why else _saved_by_block(model, kind, block.layer, shape)
+            parameters, macs = saved or (None, None)
+            size = 1 if kind == "blocks" else block.size
+            parts = tuple(part for part in block.parts if part != block.layer)
+            out.append(Place(kind, block.layer, size, parameters, macs, parts, why))
+    return out
+
+
+def _saved_by_block(model: nn.Module, kind: str, name: str, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Parameters and multiply-accumulates of one head, neuron or sub-block; None where they are not known."""
+    try:
+        return _saved(model, site_map(model, f"{kind}:{name}", math.prod(shape), input_shape=shape), shape)[0]
+    except ModelError:
+        return None
 
 
 def _weights(model: nn.Module, shape: tuple[int, ...], positions: dict[str, int]) -> list[Place]:

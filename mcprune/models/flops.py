@@ -28,6 +28,19 @@ def multiply_accumulates(model: nn.Module, shape: Sequence[int]) -> int:
     """
     if _is_plain_mlp(model):  # the counter takes a second of imports
         return sum(layer.weight.numel() for layer in model.modules() if isinstance(layer, nn.Linear))
+    return module_products(model, shape)[""]
+
+
+def module_products(model: nn.Module, shape: Sequence[int]) -> dict[str, int]:
+    """Count the multiply-accumulates of one row in each module, by its name; "" is the whole model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Run in evaluation mode, and left as it is.
+    shape : sequence of int
+        Of a row as the model takes it.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     like = next((each for each in model.parameters() if each.is_floating_point()), torch.zeros(()))
@@ -37,7 +50,13 @@ def multiply_accumulates(model: nn.Module, shape: Sequence[int]) -> int:
     counter = FlopCounterMode(display=False, custom_mapping=more)
     with torch.no_grad(), evaluating(model), _products_in_the_open(model), counter:
         model(rows)
-    return int(counter.get_total_flops()) // 2 // ROWS
+    start = f"{type(model).__name__}."
+    counts = {
+        name.removeprefix(start): sum(flops.values()) // 2 // ROWS
+        for name, flops in counter.get_flop_counts().items()
+        if name.startswith(start)
+    }
+    return {**counts, "": int(counter.get_total_flops()) // 2 // ROWS}
 
 
 def _is_plain_mlp(model: nn.Module) -> bool:

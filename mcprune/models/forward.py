@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mcprune.errors import ModelError, brief
+from mcprune.models.modes import plain_attention
 from mcprune.random import weights_generator
 
 CHECKED_ROWS = 32
@@ -17,6 +18,18 @@ def random_rows(rows: tuple[int, ...]) -> torch.Tensor:
     """(32, *rows) normal deviates, float64, always the same."""
     generator = weights_generator(0)
     return torch.randn((CHECKED_ROWS, *rows), generator=generator, dtype=torch.float64, device="cpu")
+
+
+def rows_that_run(model: nn.Module, rows: tuple[int, ...]) -> torch.Tensor:
+    """Return `random_rows` where the model can be run on such, else 0 and 1 in their place, which are tokens of any vocabulary."""
+    x = random_rows(rows)
+    dtype, device = home(model)
+    try:
+        with torch.no_grad(), plain_attention():
+            model(x.to(device=device, dtype=dtype))
+    except Exception:  # the user's own code; who runs the model says what is wrong
+        return (x > 0).to(x.dtype)
+    return x
 
 
 def home(model: nn.Module) -> tuple[torch.dtype, torch.device]:

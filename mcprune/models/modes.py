@@ -81,6 +81,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """No fused operators of torch's attention and encoder layers inside the block: they call no modules, so hooks see nothing."""
+    was_fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_fast)
+
+
 def use_training_mode(model: nn.Module) -> None:
     """Put a model into training mode, its frozen modules into evaluation mode.
 

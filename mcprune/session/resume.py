@@ -122,7 +122,7 @@ def restore_search(
                 f"The data {plan.splits.name!r} are not those that the run in {str(path)!r} was started with. "
                 "Restore them, or use --anyway."
             )
-        if model is not None:
+        if plan.is_users_model:
             _check_frozen(plan.origin, checkpoint["origin"]["frozen"], path)
             put_tensors(plan.origin, checkpoint["origin"]["parameters"], checkpoint["origin"]["buffers"])
         share_plan(plan, asked, ranks)

@@ -15,6 +15,7 @@ from mcprune.models.flops import multiply_accumulates
 from mcprune.models.forward import home
 from mcprune.models.layers import ELEMENTWISE
 from mcprune.models.modes import evaluating
+from mcprune.sites.block_costs import block_costs
 from mcprune.sites.channels.calls import CONVOLUTIONS
 from mcprune.sites.cost_terms import UNITS, Costs, Layer, costs_of
 from mcprune.sites.layer_chains import chain_of, row_shape
@@ -25,7 +26,7 @@ __all__ = ["CONVOLUTIONS", "UNITS", "Costs", "Layer", "costs_of", "model_costs"]
 
 
 def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Sequence[int] | None = None) -> Costs:
-    """Return the costs of a model that is a chain of layers, such as an MLP, or whose sites are channels, units or single weights.
+    """Return the costs of a chain of layers, such as an MLP, of channels, units and single weights, and of parts of a transformer.
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Seq
     if unit not in UNITS:
         raise ConfigError(f"The unit {unit!r} is none of {', '.join(UNITS)}. Choose one of them.")
     shape = tuple(input_shape) if input_shape is not None else None
+    if sites.blocks:
+        return block_costs(model, sites, unit, shape or _flat(model, sites))
     if sites.weights or sites.channels:
         return traced_costs(model, sites, unit, shape or _flat(model, sites))
     width = sites.inputs.size if sites.inputs is not None else None

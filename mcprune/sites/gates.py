@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.mlp import MLP
 from mcprune.models.modes import evaluating
+from mcprune.sites.block_gates import block_gates
 from mcprune.sites.site_map import SiteGroup, SiteMap
 from mcprune.types import BoolArray, FloatArray
 
@@ -77,6 +78,13 @@ class GatedModel(nn.Module):
                     f"the sites need layer {group.layer!r} to have {group.size} channels, but {got}. "
                     "Plan the sites again with site_map(model, ...)."
                 )
+        for group in sites.blocks:
+            missing = [name for name in (*group.parts, *group.gated) if name not in modules]
+            if missing:
+                raise ModelError(
+                    f"the sites need layer {missing[0]!r}, which {type(model).__name__} does not have. "
+                    "Plan the sites again with site_map(model, ...)."
+                )
         for group in sites.weights:
             weight = getattr(modules.get(group.layer), "weight", None)
             if not isinstance(weight, torch.Tensor) or tuple(weight.shape) != group.shape:
@@ -124,19 +132,21 @@ class GatedModel(nn.Module):
         if self._inputs is not None:
             x = self._gate_inputs(x, gates, self._inputs)
         places = self.sites.units + self.sites.channels
+        blocks = self.sites.blocks
         weights = self._gated_weights(gates)
-        if not places:
+        if not places and not blocks:
             return self._run(x, weights)
         called: set[str] = set()
         handles = []
         try:
             for group in places:
                 handles += gate_hooks(self.model, group, gates, called)
-            logits = self._run(x, weights)
+            with block_gates(self.model, blocks, gates, called):
+                logits = self._run(x, weights)
         finally:
             for handle in handles:
                 handle.remove()
-        missing = next((name for group in places for name in group.places if name not in called), None)
+        missing = next((name for group in (*places, *blocks) for name in group.places if name not in called), None)
         if missing is not None:
             raise ModelError(
                 f"layer {missing!r} is not called when {type(self.model).__name__} runs, so gates on "

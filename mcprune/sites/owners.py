@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from mcprune.errors import ModelError
+from mcprune.sites.blocks.description import SubBlock
+from mcprune.sites.blocks.slices import block_slices
 from mcprune.sites.site_map import SiteGroup, SiteMap
 from mcprune.types import BoolArray, FloatArray
 
@@ -38,7 +40,8 @@ class Owners:
 
     An input owns its column of the first Linear; a unit and a channel own one slice of dimension 0 of every parameter of their
     ``parts`` (row and bias of a Linear; filter, bias, batch-norm's scale and shift); a weight owns itself. An element may be owned
-    once by a site of each group: the weight between an input and a unit belongs to both.
+    once by a site of each group: the weight between an input and a unit belongs to both. Heads and neurons own rows of the projections
+    that make them and columns of the one that reads them; a sub-block all of its parameters.
 
     Parameters
     ----------
@@ -133,6 +136,8 @@ class Owners:
 
     def _of(self, group: SiteGroup) -> list[Owned]:
         numbers = torch.arange(group.start, group.stop)
+        if group.block is not None:
+            return self._of_block(group, group.block, numbers)
         if group.kind == "inputs":
             name, layer = self._reader(group)
             return [Owned(self._first[id(layer.weight)], numbers.view(1, -1), group)]
@@ -156,6 +161,30 @@ class Owners:
                 "Plan the sites again with site_map(model, ...)."
             )
         return list(owned.values())
+
+    def _of_block(self, group: SiteGroup, block: SubBlock, numbers: torch.Tensor) -> list[Owned]:
+        """Return what heads or neurons own of projections, by rows and columns, or all that a sub-block has."""
+        if group.kind == "blocks":
+            inside = [block.whole] if block.whole else [*block.entries, block.out]
+            names = {self._first[id(p)]: p for name in inside for p in self._model.get_submodule(name).parameters()}
+            return [Owned(name, numbers.view((1,) * p.dim()), group) for name, p in names.items()]
+        owners: dict[str, torch.Tensor] = {}
+        for name, side, rows in block_slices(self._model, block):
+            tensor = self._model.get_parameter(name)
+            index = owners.setdefault(self._first[id(tensor)], torch.full((tensor.shape[side],), -1))
+            index[torch.from_numpy(rows.of(np.arange(group.size)))] = numbers.repeat_interleave(rows.each)
+        sides = {
+            self._first[id(self._model.get_parameter(name))]: side for name, side, _ in block_slices(self._model, block)
+        }
+        return [
+            Owned(name, index.view([-1 if side == sides[name] else 1 for side in range(dim)]), group)
+            for name, index in owners.items()
+            for dim in (self._model.get_parameter(name).dim(),)
+        ]
+
+    def norms(self) -> FloatArray:
+        """Return the norm of all elements that each site owns, shape (N,)."""
+        return np.sqrt(self.sums({name: tensor.detach().square() for name, tensor in self.parameters.items()}))
 
     def _reader(self, group: SiteGroup) -> tuple[str, nn.Linear]:
         """Return the Linear that reads the inputs, if it is the first layer with parameters."""

@@ -12,11 +12,14 @@ from torch.nn.parameter import is_lazy
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.forward import home
 from mcprune.models.modes import evaluating
+from mcprune.sites.blocks.description import KINDS as BLOCK_KINDS
+from mcprune.sites.blocks.description import SubBlock, kind_and_size
+from mcprune.sites.blocks.find import choose_blocks
 from mcprune.sites.channels.choice import choose_groups
 from mcprune.sites.weights import element_names, size_of, weight_layers
 from mcprune.types import AnyArray
 
-KINDS = ("inputs", "units", "channels", "weights")
+KINDS = ("inputs", "units", "channels", "weights", *BLOCK_KINDS)
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class SiteGroup:
 
     Attributes
     ----------
-    kind : "inputs", "units", "channels" or "weights"
+    kind : "inputs", "units", "channels", "weights", "heads", "neurons" or "blocks"
     layer : str
         Name of the place: the module, as ``model.named_modules()`` gives it, whose outputs (units, channels) or whose
         elements of ``weight`` (weights, row by row) are the sites; "" for inputs.
@@ -37,6 +40,9 @@ class SiteGroup:
         Modules whose outputs (dimension 1) the gates multiply. Empty for inputs and weights.
     shape : tuple of int
         Of the weight whose elements are the sites; empty for other kinds.
+    block : SubBlock or None
+        The sub-block of a transformer whose heads or neurons are the sites, or which is itself the only site of the group;
+        None for other kinds.
     """
 
     kind: str
@@ -46,6 +52,7 @@ class SiteGroup:
     parts: tuple[str, ...] = ()
     gated: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
+    block: SubBlock | None = None
 
     @property
     def stop(self) -> int:
@@ -55,7 +62,7 @@ class SiteGroup:
     @property
     def places(self) -> tuple[str, ...]:
         """Modules whose outputs are gated: units at their own layer, channels where the model's structure says."""
-        return self.gated if self.kind == "channels" else (self.layer,)
+        return self.gated if self.kind == "channels" or self.block is not None else (self.layer,)
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,11 @@ class SiteMap:
         """The groups of single weights, in the model's order."""
         return tuple(group for group in self.groups if group.kind == "weights")
 
+    @property
+    def blocks(self) -> tuple[SiteGroup, ...]:
+        """The groups of heads, neurons and sub-blocks of transformers."""
+        return tuple(group for group in self.groups if group.block is not None)
+
     def names(self, feature_names: Sequence[str] | None = None) -> tuple[str, ...]:
         """One name a site.
 
@@ -118,6 +130,8 @@ class SiteMap:
                 names.extend(str(name) for name in feature_names)
             elif group.kind == "weights":
                 names.extend(element_names(group.layer, group.shape))
+            elif group.kind == "blocks":
+                names.append(group.layer)
             else:
                 prefix = group.layer or "input"
                 names.extend(f"{prefix}[{index}]" for index in range(group.size))
@@ -154,7 +168,8 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int, *, input_shape: Sequen
         ``inputs,units:layers.0``. ``units`` alone means every Linear but the last one that runs, which gives
         the logits. ``channels`` are those of every group of convolutions that belong together, or of the groups
         that hold the named layers. ``weights`` are those of every Linear and Conv2d, one site an element, or of the
-        named ones.
+        named ones. ``heads`` are those of every attention, ``neurons`` the hidden units of every feed-forward layer of a
+        transformer (``neurons/16``: 16 in a row are one site), ``blocks`` these attention and feed-forward layers as a whole.
     n_inputs : int
         Features of one row, flattened.
     input_shape : sequence of int, optional
@@ -194,27 +209,32 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int, *, input_shape: Sequen
         for name, shape in weight_layers(model, named["weights"]):
             start = groups[-1].stop if groups else 0
             groups.append(SiteGroup("weights", name, start, size_of(shape), shape=shape))
+    for text in sorted(named, key=lambda text: KINDS.index(_base(text))):
+        kind = kind_and_size(text)[0]
+        for block in choose_blocks(model, text, named[text], input_shape or (n_inputs,)) if kind in BLOCK_KINDS else ():
+            start = groups[-1].stop if groups else 0
+            size = 1 if kind == "blocks" else block.size
+            groups.append(SiteGroup(kind, block.layer, start, size, block.parts, (block.out,), block=block))
     return SiteMap(tuple(groups))
 
 
 def parse_kinds(kinds: str) -> dict[str, tuple[str, ...]]:
     """Read ``kinds`` into the layers named for each kind; none named means all that can be."""
-    remedy = (
-        'Write "inputs", "units", "channels", "weights", some of them, or layer names as in "units:layers.0,layers.2".'
-    )
+    listing = ", ".join(f'"{kind}"' for kind in KINDS)
+    remedy = f'Write {listing}, some of them, or layer names as in "units:layers.0,layers.2".'
     named: dict[str, list[str]] = {}
-    listing = ""
+    current = ""
     for token in (part.strip() for part in kinds.split(",")):
         kind, colon, name = (part.strip() for part in token.partition(":"))
-        if kind in KINDS:
-            if kind in named:
+        if _base(kind) in KINDS:
+            if _base(kind) in map(_base, named):
                 raise ConfigError(f"sites={kinds!r} names {kind!r} twice. {remedy}")
             if colon and (kind == "inputs" or not name):
                 raise ConfigError(f"sites={kinds!r}: {token!r} cannot be read. {remedy}")
             named[kind] = [name] if colon else []
-            listing = kind if colon else ""
-        elif listing and token and not colon:
-            named[listing].append(token)
+            current = kind if colon else ""
+        elif current and token and not colon:
+            named[current].append(token)
         else:
             near = difflib.get_close_matches(kind, KINDS, n=1)
             guess = f" Did you mean {near[0]!r}?" if near else ""
@@ -224,6 +244,14 @@ def parse_kinds(kinds: str) -> dict[str, tuple[str, ...]]:
     if any(len(set(layers)) != len(layers) for layers in named.values()):
         raise ConfigError(f"sites={kinds!r} names a layer twice. {remedy}")
     return {kind: tuple(layers) for kind, layers in named.items()}
+
+
+def _base(text: str) -> str:
+    """Return the kind of "neurons/16"; "" where there is no such."""
+    try:
+        return kind_and_size(text)[0]
+    except ValueError:
+        return ""
 
 
 def hidden_layers(model: nn.Module, shape: Sequence[int]) -> dict[str, nn.Linear]:

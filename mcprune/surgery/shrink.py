@@ -19,6 +19,7 @@ from mcprune.sites.site_map import SiteGroup, SiteMap
 from mcprune.sites.weights import with_zeros
 from mcprune.surgery.agreement import require_agreement
 from mcprune.surgery.fold import fold, wire_of
+from mcprune.surgery.shrink_blocks import shrink_blocks
 from mcprune.surgery.shrink_channels import shrink_channels
 from mcprune.types import BoolArray
 
@@ -77,6 +78,8 @@ def shrink(
     if not bool(chosen.any()):
         raise ConfigError(f"the mask keeps none of the {sites.size} sites. Keep at least one.")
     masked = GatedModel(model, sites)
+    if sites.blocks:
+        return _shrink_with_blocks(model, sites, chosen, input_shape)
     if sites.channels:
         return shrink_channels(model, sites, chosen, input_shape=input_shape)
     shape = tuple(input_shape) if input_shape is not None else None
@@ -96,6 +99,26 @@ def shrink(
         require_agreement(masked, small, chosen, rows, dtype)
     small.training = model.training
     return small
+
+
+def _shrink_with_blocks(
+    model: nn.Module, sites: SiteMap, mask: torch.Tensor, input_shape: Sequence[int] | None
+) -> nn.Module:
+    """Return the model without what is dropped of its sub-blocks, and of the other sites."""
+    if input_shape is None and sites.inputs is None:
+        raise ModelError(
+            f"{type(model).__name__} does not say how long a row is. Pass input_shape=..., the shape of one row as the model "
+            "takes it, such as (1, 28, 28)."
+        )
+    rows = tuple(input_shape) if input_shape is not None else (sites.inputs.size,) if sites.inputs else ()
+    small = shrink_blocks(model, sites, mask, rows)
+    groups: list[SiteGroup] = []
+    parts: list[torch.Tensor] = []
+    for group in sites.groups:
+        if group.block is None:
+            parts.append(mask[group.start : group.stop])
+            groups.append(replace(group, start=groups[-1].stop if groups else 0))
+    return shrink(small, SiteMap(tuple(groups)), torch.cat(parts), input_shape=rows) if groups else small
 
 
 def _shrink_weights(masked: GatedModel, mask: torch.Tensor, shape: tuple[int, ...] | None) -> nn.Module:

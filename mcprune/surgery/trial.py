@@ -8,14 +8,18 @@ import numpy as np
 from torch import nn
 
 from mcprune.errors import ModelError, brief
+from mcprune.sites.blocks.description import KINDS as BLOCK_KINDS
+from mcprune.sites.blocks.description import kind_and_size
+from mcprune.sites.blocks.find import sub_blocks, why_not
 from mcprune.sites.channels.groups import OUTPUT, channel_groups
 from mcprune.sites.site_map import SiteMap, hidden_layers, parse_kinds, site_map
 from mcprune.sites.weights import weighted_layers
 from mcprune.surgery.shrink import shrink
+from mcprune.types import BoolArray
 
 
 def require_cuttable(model: nn.Module, sites: SiteMap, shape: Sequence[int]) -> None:
-    """Cut the first site out of every group that has two or more, in a copy.
+    """Cut the first site out of every group that has two or more, and every second sub-block, in a copy.
 
     Parameters
     ----------
@@ -30,10 +34,21 @@ def require_cuttable(model: nn.Module, sites: SiteMap, shape: Sequence[int]) -> 
     ModelError
         It cannot be done; the message names the layer.
     """
-    mask = np.ones(sites.size, np.bool_)
-    mask[[group.start for group in sites.groups if group.size > 1]] = False
-    if not mask.all():
+    for mask in _trials(sites):
         shrink(model, sites, mask, input_shape=shape)
+
+
+def _trials(sites: SiteMap) -> list[BoolArray]:
+    """Return masks that drop the first site of every group, and masks that drop every second sub-block."""
+    first = [group.start for group in sites.groups if group.size > 1]
+    whole = [group.start for group in sites.groups if group.kind == "blocks"]
+    masks = []
+    for dropped in (first, whole[::2], whole[1::2]):
+        mask = np.ones(sites.size, np.bool_)
+        mask[dropped] = False
+        if dropped and mask.any():
+            masks.append(mask)
+    return masks
 
 
 def cuttable_sites(model: nn.Module, kinds: str, shape: Sequence[int]) -> tuple[str, str]:
@@ -73,11 +88,21 @@ def _reasons(model: nn.Module, kind: str, shape: Sequence[int]) -> dict[str, str
             return refusals(model, kind, list(hidden_layers(model, shape)), shape)
         if kind == "weights":
             return refusals(model, kind, list(weighted_layers(model)), shape)
+        if kind_and_size(kind)[0] in BLOCK_KINDS:
+            return block_reasons(model, kind, shape)
         groups = [group for group in channel_groups(model, shape) if group.kind == kind and group.blocked != OUTPUT]
     except ModelError:
         return {}
     free = refusals(model, kind, [group.layer for group in groups if not group.blocked], shape)
     return {group.layer: group.blocked or free[group.layer] for group in groups}
+
+
+def block_reasons(model: nn.Module, kind: str, shape: Sequence[int]) -> dict[str, str]:
+    """Why each sub-block of a transformer has no sites of a kind, or none that `prune` takes; "" where it has."""
+    base = kind_and_size(kind)[0]
+    every = [block for block in sub_blocks(model, shape) if base in ("blocks", block.kind)]
+    free = refusals(model, kind, [block.layer for block in every if not why_not(block, base)], shape)
+    return {block.layer: why_not(block, base) or free[block.layer] for block in every}
 
 
 def refusals(model: nn.Module, kind: str, layers: Sequence[str], shape: Sequence[int]) -> dict[str, str]:
@@ -87,7 +112,7 @@ def refusals(model: nn.Module, kind: str, layers: Sequence[str], shape: Sequence
     ----------
     model : nn.Module
     kind : str
-        "units", "channels" or "weights".
+        "units", "channels", "weights", "heads", "neurons" or "blocks".
     layers : sequence of str
         Names of modules.
     shape : sequence of int

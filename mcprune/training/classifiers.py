@@ -43,8 +43,8 @@ def shrunken(model: nn.Module, sites: SiteMap, mask: BoolArray, n_inputs: int) -
 
 
 def rows_that_fit(model: nn.Module, sites: SiteMap, splits: Splits, *, max_memory: int, replicas: int) -> int | None:
-    """Return how many rows fit in memory with their maps where channels are sites; None for other kinds of sites."""
-    if not sites.channels:
+    """Return how many rows fit in memory with their activations where channels or sub-blocks are sites; None for other kinds of sites."""
+    if not sites.channels and not sites.blocks:
         return None
     device = next(model.parameters()).device
     whole, widest = activations(model, torch.from_numpy(splits.train.features[:1]).to(device))

@@ -13,7 +13,16 @@ from mcprune.cli.pages.options_page import page
 from mcprune.storage.events import KINDS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-TUTORIALS = ["index.md", "results.md", "choose-columns.md", "trigger.md", "firmware.md", "own-models.md", "how-many.md"]
+TUTORIALS = [
+    "index.md",
+    "results.md",
+    "choose-columns.md",
+    "trigger.md",
+    "firmware.md",
+    "own-models.md",
+    "transformers.md",
+    "how-many.md",
+]
 BLOCK = re.compile(r"<!-- test: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
 
 

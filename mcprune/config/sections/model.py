@@ -1,4 +1,4 @@
-"""[model]: the built-in classifier."""
+"""[model]: the classifier, built in or of a file."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from mcprune.config.parsing import layer_widths
+from mcprune.config.parsing import MODEL_NAMES, is_model_file, layer_widths, model_name
 from mcprune.config.sections.base import Section, Width
 
 
 class Model(Section):
-    """The built-in classifier."""
+    """The classifier, built in or of a file."""
 
-    name: Literal["mlp", "lenet-300-100", "vgg13", "mobilenet_v1", "resnet56"] = Field(
-        default="mlp", description="classifier by name; the last three take images", json_schema_extra={"flat": "model"}
+    name: Annotated[str, BeforeValidator(model_name)] = Field(
+        default="mlp",
+        description=f"classifier by name: {', '.join(MODEL_NAMES)} (the last three take images); or FILE.py:NAME of a torch nn.Module "
+        "of your own, or of a function that returns one",
+        json_schema_extra={"flat": "model", "placeholder": "NAME|FILE.py:NAME"},
     )
     width: float = Field(
         default=1.0,
@@ -34,3 +37,8 @@ class Model(Section):
     )
     dropout: float | None = Field(default=None, ge=0, lt=1, description="dropout in the hidden layers while training")
     bias: bool = Field(default=True, description="biases in the linear layers of the built-in classifier")
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the classifier is in a file of the user."""
+        return is_model_file(self.name)

@@ -20,7 +20,8 @@ class Problem(Section):
     sites: str = Field(
         default="inputs",
         min_length=1,
-        description="what may be dropped: inputs, units, channels, weights, some of them, or as units:LAYER,... of the last three",
+        description="what may be dropped: inputs, units, channels, weights, heads, neurons, blocks, some of them, or as units:LAYER,... of "
+        "all but inputs",
     )
     keep: Annotated[int | dict[str, int] | None, BeforeValidator(site_counts)] = Field(
         default=None,

@@ -25,6 +25,8 @@ from mcprune.sites.space import NOTHING_FIXED, Fixed, SearchSpace
 
 # More columns than these are screened by F beforehand, to so many candidates or more: few rows tell few columns apart.
 WIDE, CANDIDATES = PerRow(8, 2_048, 8_192), PerRow(4, 2_048, 4_096)
+# Kinds of sites of which a layer that is built needs one.
+BUILT = ("channels", "units", "heads", "neurons")
 # The most layers that a message names.
 NAMED = 4
 
@@ -119,14 +121,17 @@ def make_space(
 ) -> SearchSpace:
     """Return a search space whose layers keep the sites that a network needs.
 
-    A layer without channels cannot be built, and an empty layer of units passes a constant only. Where channels are sites, or costs are
-    limited, every layer keeps a site at every step; else the final mask keeps one site of each layer.
+    A layer without channels, heads or neurons cannot be built, and an empty layer of units passes a constant only. Where such are sites,
+    or costs are limited, every layer keeps a site at every step; else the final mask keeps one site of each layer. Whole sub-blocks may
+    all be dropped.
     """
     several = len(sites.groups) > 1
     is_count = not budget.costs and len(budget.counts) == 1 and tied is None
-    always = [not is_count or (bool(sites.channels) and group.kind in ("channels", "units")) for group in sites.groups]
-    least = tuple(int(one) for one in always)
-    final = tuple(int(several or one) for one in always)
+    is_built = bool(sites.channels or sites.blocks)
+    may_be_empty = [group.kind == "blocks" for group in sites.groups]
+    always = [not is_count or (is_built and group.kind in BUILT) for group in sites.groups]
+    least = tuple(int(one and not empty) for one, empty in zip(always, may_be_empty, strict=True))
+    final = tuple(int((several or one) and not empty) for one, empty in zip(always, may_be_empty, strict=True))
     space = SearchSpace(sites, budget, fixed, least=least, final_least=final)
     if tied is None:
         return space
@@ -141,7 +146,8 @@ def _counts(problem: Problem, sites: SiteMap, name: str, *, bounded: bool) -> tu
     if keep is None and bounded:
         return ()
     if keep is None:
-        return (CountBudget("sites", everything, max(1, sites.size // 4, len(sites.groups))),)
+        layers = sum(group.kind != "blocks" for group in sites.groups)
+        return (CountBudget("sites", everything, max(1, sites.size // 4, layers)),)
     if isinstance(keep, int):
         if not (bounded and "inputs" in kinds and len(kinds) > 1):
             if keep > sites.size:
@@ -227,7 +233,7 @@ def _tied_space(problem: Problem, sites: SiteMap, names: tuple[str, ...], costs:
             f"groups with keep={_text(problem.keep)}: what groups cost is one budget, whatever the kind of their sites. "
             "Give --keep one number."
         )
-    if sites.channels or sites.weights:
+    if sites.channels or sites.weights or sites.blocks:
         raise ConfigError(
             f"groups with sites={problem.sites!r}: only inputs and units can be tied. Leave --groups out."
         )

@@ -22,6 +22,7 @@ from mcprune.environment import cores, pick_device
 from mcprune.errors import ConfigError
 from mcprune.evaluators.choose import refuse_random
 from mcprune.models.modes import is_fully_frozen
+from mcprune.models.own_file import model_of_file
 from mcprune.objectives.losses import RowLoss
 from mcprune.objectives.named import make_loss, make_objective
 from mcprune.objectives.specs import objective_of_task
@@ -60,7 +61,7 @@ def make_plan(
     config : Config
     dataset : Dataset, or Splits where its parts are made already
     model : nn.Module, optional
-        The user's own classifier of (B, N) rows; by default the built-in one.
+        The user's own classifier of (B, N) rows; by default the built-in one, or that of a file which the options name.
     split_seed : int, optional
         Draws the training, validation and test rows; by default the seed of the run does.
     function : callable, optional
@@ -73,6 +74,7 @@ def make_plan(
     McpruneError
         What cannot be run.
     """
+    model = _own_model(config, model)
     config = tie_columns(config, dataset.coding, is_users_model=model is not None)
     check_options(config)
     config, row_loss = _of_task(config, dataset.task)
@@ -177,6 +179,11 @@ def make_plan(
             f"objective: the chain minimises {objective.description}; backprop minimises {row_loss.description}"
         )
     return plan
+
+
+def _own_model(config: Config, model: nn.Module | None) -> nn.Module | None:
+    """Return the user's own classifier: the given one, or that of a file which the options name; None where there is none."""
+    return model_of_file(config.model.name, config.runtime.seed) if model is None and config.model.is_file else model
 
 
 def _own_folds(splits: Splits, settings: Resolved, seed: int) -> Folds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from torch import nn
 from mcprune.random import Stream, generator
 from mcprune.session.build.plan import Plan
 from mcprune.session.finish.retrain import Refit
+from mcprune.sites.owners import Owners
+from mcprune.sites.site_map import SiteMap
 from mcprune.storage.answer import SHORT
 from mcprune.storage.events import Event, Scored, Stage
 from mcprune.training.metrics import Answers, weighted_mean
@@ -159,7 +162,7 @@ def retrained_baselines(
     draw = generator(seed, Stream.BASELINE_MASKS)
     masks = [random_mask(plan, draw) for _ in range(comparison.masks)]
     masks.append(magnitude_mask(plan, whole, refit.x, refit.weights))
-    name = "weight magnitude" if plan.sites.channels else "first-layer magnitude"
+    name = "weight magnitude" if plan.sites.channels or plan.sites.blocks else "first-layer magnitude"
     yield Stage("compare", f"training on {comparison.masks} sets of random sites and on those by {name}, to compare")
     seeds = [*(seed + number for number in range(comparison.masks)), seed]
     models_of_masks = refit.train_all(masks, seeds, epochs)
@@ -191,7 +194,7 @@ def random_mask(plan: Plan, draw: np.random.Generator) -> BoolArray:
     scores = np.empty(size)
     if not space.is_count:
         scores[draw.permutation(size)] = -np.arange(size)
-    elif space.is_plain and not plan.sites.channels:
+    elif space.is_plain and not (plan.sites.channels or plan.sites.blocks):
         scores[:] = 0.0
         scores[draw.choice(size, space.n, replace=False)] = 1.0
     else:
@@ -213,7 +216,7 @@ def magnitude_mask(
     """Return the mask of the n sites with the largest weights; ties go to the lowest index.
 
     The size of an input is the norm of its column times its standard deviation, of a unit the norm of its incoming weights, of a
-    channel that of its filters, of a weight its absolute value.
+    channel that of its filters, of a weight its absolute value, of a head, a neuron or a sub-block that of all its weights.
     """
     modules = dict(trained.named_modules())
     scores = []
@@ -228,6 +231,8 @@ def magnitude_mask(
                 if isinstance(modules[part], nn.Conv1d | nn.Conv2d | nn.Conv3d)
             ]
             norm = torch.cat([weight.detach().flatten(1) for weight in filters], dim=1).norm(dim=1)
+        elif group.block is not None:
+            norm = torch.from_numpy(Owners(trained, SiteMap((replace(group, start=0),))).norms())
         elif group.kind == "weights":
             norm = modules[group.layer].get_parameter("weight").detach().abs().flatten()
         else:
@@ -259,7 +264,7 @@ def plan_comparison(plan: Plan, refit: Refit, work: float) -> tuple[Comparison |
     if plan.retrain.finetune == "warm":
         text = "all sites and random masks are trained from scratch, which does not compare with warm weights: left out"
         return None, text + "; --finetune scratch --compare yes runs them"
-    if plan.sites.inputs is None and plan.sites.channels:
+    if plan.sites.inputs is None and (plan.sites.channels or plan.sites.blocks):
         pass
     elif plan.sites.inputs is None and not plan.retrain.is_retrained:
         pass  # the norm of no input is needed

@@ -1,0 +1,298 @@
+"""Half of the heads and neurons of a vision transformer on Fashion-MNIST: the chain beside Fisher, EvoPress, magnitude and chance.
+
+For each seed one network is trained. Every way gets the same trained weights and, where it evaluates masks, as many evaluations of as
+many training rows; test rows are only looked at for the figures. Each mask is tested as it is and after a short retraining of the cut
+network.
+
+- fisher: Kwon et al. 2022, "A Fast Post-Training Pruning Framework for Transformers": the diagonal of the empirical Fisher
+  information of the mask variables, then swaps within each layer by its whole block, without their last step (the weights are
+  retrained here in place of it).
+- evopress: Sieberling et al. 2025: a (1 + lambda) search whose offspring swap kept and dropped sites of a layer or of a kind, the
+  best ones selected on more and more rows.
+
+    python benchmarks/transformers.py --out benchmarks/results/transformers.json
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import common
+import numpy as np
+
+PATCH, WIDTH, LAYERS, HEADS, HIDDEN = 7, 64, 4, 8, 128
+SEEDS, EPOCHS, BATCH, RATE = (0, 1, 2), 4, 128, 1e-3
+ROWS = 512  # of training, for each evaluation
+SEARCHED = 8192  # training rows that masks may be evaluated on
+FISHER_ROWS = 2048
+RETRAIN_ROWS, RETRAIN_RATE = 10_000, 3e-4  # a short retraining: one pass over so many rows
+RANDOM = 5
+# EvoPress: offspring, and how many of them are left on which share of the rows.
+OFFSPRING, SELECTION = 16, ((4, 8), (1, 2))  # (survivors, part of the rows)
+
+
+def network(seed: int) -> Any:
+    """Return an untrained vision transformer of 16 patches."""
+    import torch
+    from torch import nn
+
+    class Vision(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Linear(PATCH * PATCH, WIDTH)
+            self.place = nn.Parameter(torch.randn((28 // PATCH) ** 2, WIDTH) * 0.1)
+            layer = nn.TransformerEncoderLayer(WIDTH, HEADS, HIDDEN, 0.0, "gelu", batch_first=True, norm_first=True)
+            self.encoder = nn.TransformerEncoder(layer, LAYERS, nn.LayerNorm(WIDTH), enable_nested_tensor=False)
+            self.head = nn.Linear(WIDTH, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            side = 28 // PATCH
+            patches = x.view(-1, side, PATCH, side, PATCH).transpose(2, 3).reshape(-1, side * side, PATCH * PATCH)
+            out: torch.Tensor = self.head(self.encoder(self.embed(patches) + self.place).mean(dim=1))
+            return out
+
+    torch.manual_seed(seed)
+    return Vision()
+
+
+class Task:
+    """The trained network of a seed, its sites, and the loss of masks on training rows; evaluations are counted in rows."""
+
+    def __init__(self, model: Any, data: Any, seed: int) -> None:
+        import torch
+
+        from mcprune.sites.gates import GatedModel
+        from mcprune.sites.site_map import site_map
+
+        self.model, self.data, self.seed = model.eval(), data, seed
+        self.sites = site_map(model, "heads,neurons", data.n_inputs)
+        self.gated = GatedModel(model, self.sites)
+        self.kind = np.array([group.kind for group in self.sites.groups for _ in range(group.size)])
+        self.layer = np.array([place for place, group in enumerate(self.sites.groups) for _ in range(group.size)])
+        self.keep = {kind: int((self.kind == kind).sum()) // 2 for kind in ("heads", "neurons")}
+        self.x, self.y = torch.from_numpy(data.train.features), torch.from_numpy(data.train.targets)
+        self.rows_used = 0
+
+    def loss(self, mask: np.ndarray, rows: np.ndarray) -> float:
+        """Return the mean cross-entropy under a mask on some training rows."""
+        import torch
+
+        self.rows_used += len(rows)
+        with torch.no_grad():
+            logits = self.gated(self.x[rows], torch.from_numpy(mask).float())
+        return float(torch.nn.functional.cross_entropy(logits, self.y[rows]))
+
+    def highest(self, scores: np.ndarray) -> np.ndarray:
+        """Return the mask of the highest scores: half of each kind, and at least one of each layer."""
+        mask = np.zeros(scores.size, bool)
+        order = np.argsort(-scores, kind="stable")
+        for layer in np.unique(self.layer):
+            mask[next(site for site in order if self.layer[site] == layer)] = True
+        for kind, count in self.keep.items():
+            rest = [site for site in order if self.kind[site] == kind and not mask[site]]
+            mask[rest[: count - int(mask[self.kind == kind].sum())]] = True
+        return mask
+
+    def norms(self) -> np.ndarray:
+        """Return the norm of the weights of each site."""
+        from mcprune.sites.owners import Owners
+
+        return np.asarray(Owners(self.model, self.sites).norms())
+
+    def gradients(self) -> np.ndarray:
+        """Return the gradient of the loss of each of some training rows by the gates, (rows, N)."""
+        import torch
+
+        parts = []
+        for first in range(0, FISHER_ROWS, 256):
+            x, y = self.x[first : first + 256], self.y[first : first + 256]
+            gates = torch.ones(len(x), self.sites.size, requires_grad=True)
+            torch.nn.functional.cross_entropy(self.gated(x, gates), y, reduction="sum").backward()
+            parts.append(gates.grad.numpy())
+        return np.concatenate(parts)
+
+
+def by_fisher(task: Task) -> np.ndarray:
+    """Return the mask of the highest diagonal Fisher information, rearranged by swaps within each layer."""
+    gradients = task.gradients()
+    mask = task.highest((gradients**2).mean(axis=0))
+    for layer in np.unique(task.layer):
+        place = np.flatnonzero(task.layer == layer)
+        block = gradients[:, place].T @ gradients[:, place] / len(gradients)
+        kept = mask[place]
+        while True:  # the swap that lowers d' F d the most, d the dropped ones
+            d = (~kept).astype(float)
+            field = block @ d
+            drop, add = np.flatnonzero(kept), np.flatnonzero(~kept)
+            if not (drop.size and add.size):
+                break
+            change = (
+                2 * field[drop][:, None] + np.diag(block)[drop][:, None]
+                - 2 * field[add][None] + np.diag(block)[add][None] - 2 * block[np.ix_(drop, add)]
+            )  # fmt: skip
+            best = np.unravel_index(np.argmin(change), change.shape)
+            if change[best] >= -1e-12:
+                break
+            kept[drop[best[0]]], kept[add[best[1]]] = False, True
+        mask[place] = kept
+    return mask
+
+
+def by_evolution(task: Task, budget: int, start: np.ndarray | None = None) -> np.ndarray:
+    """Return the mask of a (1 + lambda) search that sees `budget` rows; by default from the best of some random masks."""
+    draw = np.random.default_rng(task.seed)
+    before = task.rows_used
+
+    def sample(part: int) -> np.ndarray:
+        return draw.integers(0, SEARCHED, ROWS // part)
+
+    if start is None:
+        firsts = [task.highest(draw.random(task.sites.size)) for _ in range(OFFSPRING)]
+        rows = sample(1)
+        start = min(firsts, key=lambda mask: task.loss(mask, rows))
+    best = start.copy()
+    while task.rows_used - before < budget:
+        offspring = [mutated(task, best, draw) for _ in range(OFFSPRING)]
+        for survivors, part in SELECTION:
+            rows = sample(part)
+            candidates = [*offspring, best] if survivors == SELECTION[-1][0] else offspring
+            offspring = sorted(candidates, key=lambda mask: task.loss(mask, rows))[:survivors]
+        best = offspring[0]
+    return best
+
+
+def mutated(task: Task, mask: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Return a mask with some kept and dropped sites of the same kind swapped, few more often than many."""
+    out = mask.copy()
+    for _ in range(min(draw.integers(1, 4, 2))):
+        kind = draw.choice(["heads", "neurons"])
+        on, off = (np.flatnonzero((task.kind == kind) & (out == value)) for value in (True, False))
+        out[draw.choice(on)], out[draw.choice(off)] = False, True
+    empty = any(not out[task.layer == layer].any() for layer in np.unique(task.layer))
+    return mask.copy() if empty else out
+
+
+def by_chain(task: Task, epochs: int, **options: Any) -> tuple[np.ndarray, int]:
+    """Return the mask of the chain, and the rows that its evaluations have seen."""
+    import mcprune
+    from mcprune.session.steering.callbacks import Callback
+    from mcprune.storage.events import Hardened
+
+    seen: list[int] = []
+
+    class Count(Callback):
+        def on_event(self, event: Any) -> None:
+            if isinstance(event, Hardened):
+                seen.append(event.forwards)
+
+    result = mcprune.prune(
+        task.data.train.features[:SEARCHED], task.data.train.targets[:SEARCHED], model=task.model, sites="heads,neurons",
+        keep=task.keep, frozen=True, epochs=epochs, test=0, validation=0, eval_on="train", evaluation_rows=f"{ROWS},early={ROWS}",
+        finetune="none", compare="no", seed=task.seed, threads=1, callbacks=[Count()], progress=False, **options,
+    )  # fmt: skip
+    return result.mask.support, seen[-1]
+
+
+def tests(task: Task, mask: np.ndarray) -> dict[str, float]:
+    """Return test accuracies of a mask, as it is and after a short retraining of the cut network."""
+    import torch
+
+    from mcprune.surgery.shrink import shrink
+    from mcprune.training.fit import fit
+    from mcprune.training.metrics import accuracy
+
+    test = torch.from_numpy(task.data.test.features), torch.from_numpy(task.data.test.targets)
+    small = shrink(task.model, task.sites, mask, input_shape=(task.data.n_inputs,))
+    out = {"mask only": accuracy(small, *test)}
+    fit(small, task.x[:RETRAIN_ROWS], task.y[:RETRAIN_ROWS], epochs=1, batch_size=BATCH, learning_rate=RETRAIN_RATE,
+        weight_decay=0.0, seed=task.seed)  # fmt: skip
+    return {**out, "retrained": accuracy(small, *test)}
+
+
+def ways(task: Task, search_epochs: int) -> list[dict[str, Any]]:
+    """Return the figures of every way to a mask."""
+    out: list[dict[str, Any]] = []
+
+    def add(way: str, made: np.ndarray | tuple[np.ndarray, int], began: float) -> np.ndarray:
+        mask, rows = made if isinstance(made, tuple) else (made, task.rows_used)
+        seconds = time.monotonic() - began
+        for kind, count in task.keep.items():
+            assert int(mask[task.kind == kind].sum()) == count, (way, kind)
+        out.append({"seed": task.seed, "way": way, "rows": rows, "seconds": seconds, **tests(task, mask)})
+        print(out[-1], flush=True)
+        task.rows_used = 0
+        return mask
+
+    add("chain", by_chain(task, search_epochs), time.monotonic())
+    budget = int(out[-1]["rows"])
+    began = time.monotonic()
+    fisher = add("fisher", by_fisher(task), began)
+    began = time.monotonic()
+    add("chain from fisher", by_chain(task, search_epochs, start="fisher,after=0"), began)
+    began = time.monotonic()
+    add("evopress", by_evolution(task, budget), began)
+    began = time.monotonic()
+    add("evopress from fisher", by_evolution(task, budget, fisher), began)
+    add("magnitude", task.highest(task.norms()), time.monotonic())
+    draw = np.random.default_rng(task.seed)
+    for _ in range(RANDOM):
+        add("random", task.highest(draw.random(task.sites.size)), time.monotonic())
+    return out
+
+
+def main() -> None:
+    """Measure, print, write after every seed."""
+    parser = common.parser(__doc__.splitlines()[0], with_plot=False)
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many seeds")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of training the whole network")
+    parser.add_argument("--search-epochs", type=int, default=4, help="length of the chain's search")
+    options = parser.parse_args()
+
+    import torch
+
+    from mcprune.data.load import load
+    from mcprune.data.prepare import prepare
+    from mcprune.environment import use_threads
+    from mcprune.training.fit import fit
+    from mcprune.training.metrics import accuracy
+
+    use_threads(1)
+    dataset = load("fashion-mnist")
+    runs: list[dict[str, Any]] = []
+    for seed in SEEDS[: 1 if options.quick else options.seeds]:
+        data = prepare(dataset, seed=seed, validation=0.05, test=0.15, scale="auto")
+        model, began = network(seed), time.monotonic()
+        x, y = torch.from_numpy(data.train.features), torch.from_numpy(data.train.targets)
+        fit(model, x, y, epochs=options.epochs, batch_size=BATCH, learning_rate=RATE, weight_decay=0.0, seed=seed)
+        task = Task(model, data, seed)
+        dense = accuracy(task.model, torch.from_numpy(data.test.features), torch.from_numpy(data.test.targets))
+        runs.append({"seed": seed, "way": "dense", "mask only": dense, "seconds": time.monotonic() - began})
+        print(runs[-1], flush=True)
+
+        runs += ways(task, options.search_epochs)
+        if options.out is not None:
+            part = {"machine": common.machine(1), "runs": runs, "rows": rows_of(runs), "is_partial": True}
+            common.write(options.out, part)
+    common.report(rows_of(runs), 1, options.out, runs=runs, options={"epochs": options.epochs, "search_epochs": options.search_epochs,
+        "width": WIDTH, "layers": LAYERS, "heads": HEADS, "hidden": HIDDEN, "rows": ROWS})  # fmt: skip
+
+
+def rows_of(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the means over the seeds."""
+    out = []
+    for way in dict.fromkeys(run["way"] for run in runs):
+        for how in ("mask only", "retrained"):
+            values = [run[how] for run in runs if run["way"] == way and how in run]
+            if values:
+                spread = statistics.stdev(values) if len(values) > 1 else None
+                name = f"{way}, {how}"
+                out.append(
+                    common.row(name, statistics.mean(values), "", None, "higher", spread=spread, count=len(values))
+                )
+    return out
+
+
+if __name__ == "__main__":
+    main()
