@@ -41,10 +41,6 @@ def chain_levels(stages: Stages) -> list[Level]:
     ModelError
         The first layer after a group of sites is not a Linear.
     """
-    if stages.gated.sites.channels:
-        raise ModelError(
-            "channels are sites, and dropping one changes whole maps, which is not a low-rank update of a Linear"
-        )
     out = []
     for group in stages.gated.sites.groups:
         places = [p for p, other in stages.groups.items() if other == group] if group.kind == "units" else [-1]

@@ -100,7 +100,7 @@ class GatedModel(nn.Module):
             return hard_gates(mask, dtype=parameter.dtype, device=parameter.device)
         return hard_gates(mask)
 
-    def forward(self, x: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, gates: torch.Tensor, *, is_partial: bool = False) -> torch.Tensor:
         """Logits of the gated classifier.
 
         Parameters
@@ -110,6 +110,8 @@ class GatedModel(nn.Module):
         gates : Tensor, shape (N,) or (B, N)
             One gate a site for all rows, or for each row (not where weights are sites: all rows share them). Taken to the
             dtype of what it multiplies; gradients flow.
+        is_partial : bool
+            Some modules do not run, since what they return is known: none is missed.
 
         Returns
         -------
@@ -147,7 +149,7 @@ class GatedModel(nn.Module):
             for handle in handles:
                 handle.remove()
         missing = next((name for group in (*places, *blocks) for name in group.places if name not in called), None)
-        if missing is not None:
+        if missing is not None and not is_partial:
             raise ModelError(
                 f"layer {missing!r} is not called when {type(self.model).__name__} runs, so gates on "
                 "its outputs would do nothing. Name the layers that are to have sites, without this one."
@@ -219,7 +221,6 @@ def gate_hooks(
     group: SiteGroup,
     gates: torch.Tensor,
     called: set[str],
-    within: Callable[[str], bool] | None = None,
 ) -> list[RemovableHandle]:
     """Set the forward hooks that gate a group of units or channels, and note the names of the modules that are called.
 
@@ -230,13 +231,11 @@ def gate_hooks(
     gates : Tensor, shape (N,) or (B, N)
         Of all sites.
     called : set of str
-    within : function of a name to bool, optional
-        Which of the group's modules; by default all.
     """
     chosen = gates[..., group.start : group.stop]
-    names = [name for name in group.places if within is None or within(name)]
     return [
-        model.get_submodule(name).register_forward_hook(_multiplier(chosen, group.kind, name, called)) for name in names
+        model.get_submodule(name).register_forward_hook(_multiplier(chosen, group.kind, name, called))
+        for name in group.places
     ]
 
 

@@ -61,7 +61,7 @@ def cnn():
         (cnn, "units", (1, 8, 8), {"full", "suffix", "incremental"}),
         (cnn, "inputs,units", (1, 8, 8), {"full", "suffix"}),
         (lambda: Random(always=False), "inputs", (N,), {"full", "suffix", "incremental"}),
-        (lambda: Random(always=False), "units", (N,), {"full"}),
+        (lambda: Random(always=False), "units", (N,), {"full", "suffix"}),
     ],
 )
 def test_who_serves(build, kinds, shape, who, problem):

@@ -1,0 +1,188 @@
+"""Evaluations a second of a deep model with replayed prefixes against the plain loop over candidates, in the same process, one thread.
+
+A transformer of 8 blocks on the digits (16 patches of 2 x 2 pixels, width 64), trained with a random half of its feed-forward neurons,
+which is the mask of the position. Candidates toggle a neuron of a uniformly drawn block, or of one of the last two; or exchange two
+neurons of any blocks, as the chain does. Limits are those of T = 0: what cannot be accepted after the rows with the highest losses is
+rejected there, as in a run. Every loss below its limit is compared with the plain loop's, bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from common import parser, report, row, seconds  # isort: skip
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.nn import functional
+
+from mcprune.chain import moves, state
+from mcprune.environment import use_threads
+from mcprune.evaluators.suffix import SuffixEvaluator
+from mcprune.objectives.classification import CrossEntropy
+from mcprune.sites.gates import GatedModel
+from mcprune.sites.site_map import site_map
+
+BLOCKS, WIDTH, HEADS, TOKENS, ROWS = 8, 64, 4, 16, 512
+CHAINS = np.zeros(1, np.int64)
+
+
+class Block(nn.Module):
+    """Attention and feed-forward layers of a residual stream."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, tokens, width) -> the same."""
+        rows, tokens, width = x.shape
+        query, key, value = self.qkv(self.norm1(x)).view(rows, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        attended = functional.scaled_dot_product_attention(query, key, value)
+        x = x + self.out(attended.transpose(1, 2).reshape(rows, tokens, width))
+        return x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
+
+
+class Transformer(nn.Module):
+    """A small vision transformer on flat rows."""
+
+    def __init__(self, blocks: int = BLOCKS, width: int = WIDTH, inputs: int = 64, classes: int = 10) -> None:
+        super().__init__()
+        self.embed = nn.Linear(inputs // TOKENS, width)
+        self.place = nn.Parameter(0.1 * torch.randn(TOKENS, width))
+        self.blocks = nn.ModuleList(Block(width, HEADS) for _ in range(blocks))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, inputs) -> logits (B, classes)."""
+        x = self.embed(x.view(len(x), TOKENS, -1)) + self.place
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x).mean(dim=1))
+
+
+def patches(images: np.ndarray) -> np.ndarray:
+    """Lay flat 8 x 8 images out by patches of 2 x 2 pixels."""
+    return np.ascontiguousarray(images.reshape(-1, 4, 2, 4, 2).transpose(0, 1, 3, 2, 4).reshape(-1, 64))
+
+
+def train(gated: GatedModel, gates: torch.Tensor, x: torch.Tensor, y: torch.Tensor, epochs: int) -> None:
+    """Train under a mask."""
+    steps = epochs * (len(x) // 128)
+    optimizer = torch.optim.AdamW(gated.parameters(), lr=1e-3)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    draw = torch.Generator().manual_seed(0)
+    for step in range(steps):
+        if step % (len(x) // 128) == 0:
+            order = torch.randperm(len(x), generator=draw)
+        some = order[128 * (step % (len(x) // 128)) :][:128]
+        optimizer.zero_grad()
+        functional.cross_entropy(gated(x[some], gates), y[some]).backward()
+        optimizer.step()
+        rate.step()
+    gated.eval()
+
+
+class Bench:
+    """A trained transformer, a mask and a batch."""
+
+    def __init__(self, quick: bool, device: str = "cpu") -> None:
+        torch.manual_seed(0)
+        digits = load_digits()
+        x = torch.from_numpy(patches(digits.data / 8.0 - 1.0).astype(np.float32)).to(device)
+        y = torch.from_numpy(digits.target).to(device)
+        model = Transformer().to(device)
+        layers = ",".join(f"blocks.{block}.fc1" for block in range(BLOCKS))
+        self.gated = GatedModel(model, site_map(model, f"units:{layers}", 64))
+        size = self.gated.sites.size
+        kept = np.random.default_rng(0).permutation(size) < size // 2
+        train(self.gated, self.gated.hard_gates(kept), x, y, 2 if quick else 12)
+        self.position = np.where(kept, 4.0, -4.0)[None]
+        self.x, self.y = x[:ROWS], y[:ROWS]
+
+    def candidates(self, plan: moves.MovePlan, count: int, sites: np.ndarray | None = None, seed: int = 0) -> Any:
+        """Return moves of a plan; with `sites` toggles of those, uniformly drawn."""
+        current = state.new_state(self.position, sharpness=np.inf)
+        batch = moves.propose(current, count, plan=plan, delta=1.0, sharpness=np.inf, seed=seed, chains=CHAINS)
+        if sites is not None:
+            chosen = np.random.default_rng(seed).choice(sites, count)
+            batch.size[:] = 1
+            batch.sites[0, :, 0], batch.weights[0, :, 0] = chosen, -self.position[0, chosen]
+        return current, batch
+
+    @torch.no_grad()
+    def plain(self, current: Any, batch: Any) -> np.ndarray:
+        """Return the losses by the plain loop: the gated model on each candidate, nothing shared."""
+        gates = torch.from_numpy((moves.dense(current, batch)[0] > 0).astype(np.float32)).to(self.x.device)
+        objective = CrossEntropy()
+        return np.array([objective.losses(self.gated(self.x, one)[None], self.y)[0] for one in gates])
+
+
+def rates(bench: Bench, candidates: Any, quick: bool, *, with_limits: bool) -> tuple[float, float]:
+    """Return evaluations a second of the plain loop and of the evaluator, timed in turns; losses are compared first."""
+    current, batch = candidates
+    count = batch.size.shape[1]
+    evaluator = SuffixEvaluator(bench.gated, CrossEntropy())
+    evaluator.begin(bench.x, bench.y, current.position, np.inf)
+    limits = np.full(batch.size.shape, evaluator.current()[0]) if with_limits else None
+    losses, expected = evaluator.losses(current, batch, limits)[0], bench.plain(current, batch)
+    is_open = np.ones(count, bool) if limits is None else expected <= limits[0]
+    exact = bench.x.device.type == "cpu"
+    if not np.allclose(losses[is_open], expected[is_open], rtol=0 if exact else 1e-4, atol=0):
+        raise SystemExit("the losses differ from those of the plain loop")
+    if limits is not None and not (losses > limits[0])[~is_open].all():
+        raise SystemExit("a candidate that the plain loop rejects is not rejected")
+
+    def timed(call: Callable[[], Any]) -> float:
+        def whole() -> None:
+            call()
+            if bench.x.is_cuda:
+                torch.cuda.synchronize()
+
+        return seconds(whole)
+
+    times: list[tuple[float, float]] = []
+    for _ in range(2 if quick else 5):
+        plain = timed(lambda: bench.plain(current, batch))
+        times.append((plain, timed(lambda: evaluator.losses(current, batch, limits))))
+    best = np.array(times).min(axis=0)
+    return count / best[0], count / best[1]
+
+
+def throughput(bench: Bench, quick: bool) -> list[dict[str, Any]]:
+    """Return the rows of the benchmark."""
+    count = 16 if quick else 48
+    groups = bench.gated.sites.groups
+    last = np.concatenate([np.arange(group.start, group.stop) for group in groups[-2:]])
+    everywhere = np.arange(bench.gated.sites.size)
+    toggle, exchange = moves.move_plan(toggle=1.0), moves.move_plan(exchange=1.0)
+    cases: list[tuple[str, Any, float | None]] = [
+        ("a neuron of a uniformly drawn block of 8", bench.candidates(toggle, count, everywhere), 4.0),
+        ("a neuron of the last two blocks of 8", bench.candidates(toggle, count, last), 10.0),
+        ("exchanges of two neurons of any blocks", bench.candidates(exchange, count), None),
+    ]
+    rows = []
+    for name, candidates, bar in cases:
+        plain, whole = rates(bench, candidates, quick, with_limits=False)
+        loop, early = rates(bench, candidates, quick, with_limits=True)
+        note = f"{early:,.1f} evaluations/s; {whole / plain:.1f}x where every row of every candidate is evaluated"
+        rows.append(row(name, early / loop, "x", bar, "higher", note, plain=plain, rate=early, every_row=whole / plain))
+        print(f"  {name}: {early / loop:.1f}x, {note}", flush=True)
+    return rows
+
+
+def main() -> None:
+    """Measure, print, write."""
+    chosen = parser(__doc__ or "", with_plot=False).parse_args()
+    use_threads(1)
+    report(throughput(Bench(chosen.quick), chosen.quick), 1, chosen.out)
+
+
+if __name__ == "__main__":
+    main()
