@@ -5,6 +5,7 @@ import pytest
 import torch
 from deep_models import Experts, Pairs, Remembers, Shared, TorchEncoder, Transformer
 from torch import nn
+from transformers_nets import NETS
 
 from mcprune.errors import ModelError
 from mcprune.evaluators.calls import first_changed, trace
@@ -24,16 +25,16 @@ CASES = {
 }
 
 
-def gated_of(build, kinds):
+def gated_of(build, kinds, width=12):
     torch.manual_seed(0)
     model = build().eval()
-    return GatedModel(model, site_map(model, kinds, 12)), torch.randn(20, 12)
+    return GatedModel(model, site_map(model, kinds, width)), torch.randn(20, width)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("case", [*CASES.values(), *((net, "heads,neurons,blocks", 64) for net in NETS.values())])
 @torch.no_grad()
-def test_every_start_has_the_bits_of_the_whole_pass(name):
-    gated, x = gated_of(*CASES[name])
+def test_every_start_has_the_bits_of_the_whole_pass(case):
+    gated, x = gated_of(*case)
     replay, recording = Replay(gated, x), Recording()
     draw = torch.Generator().manual_seed(1)
     gates = torch.rand(gated.sites.size, generator=draw)
