@@ -176,7 +176,9 @@ class CheckedEvaluator:
             error = max(SAFETY * state.measured, error / STATED)
         band = 2.0 * error * max(1.0, abs(float(chain.cla[replica])))
         is_stepped = self.canonical.objective.is_stepped
-        for k in chosen:
+        with np.errstate(invalid="ignore"):  # an infinite loss under an infinite limit decides nothing here
+            margins = limits[replica, chosen] - losses[replica, chosen]
+        for k in chosen[(margins > 0) | ((margins != 0) & (np.abs(margins) <= band))]:
             margin = limits[replica, k] - losses[replica, k]
             # Exactly 0: no row has changed (two pixels that are black everywhere), a tie in the canonical evaluator too.
             # A row that rounding puts on the other side of a threshold is a whole step of such an objective.
