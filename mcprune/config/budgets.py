@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from mcprune.config.parsing import site_name, whole_number
 COST_UNITS = {
     "parameters": "parameters",
     "macs": "multiply-accumulates",
+    "latency": "microseconds",
     "sites": "sites",
     "cost": "units of cost",
 }
@@ -67,6 +69,54 @@ def _count(value: object) -> int:
     if not 1 <= number <= LARGEST:
         raise ValueError(f"a number of sites from 1 to {LARGEST:,} is needed, got {value!r:.60}")
     return number
+
+
+PICOSECONDS = 10**6  # a latency is counted in picoseconds and shown in microseconds
+
+
+def cost_number(value: int, unit: str) -> str:
+    """Return the number of a cost for people, in the unit that `COST_UNITS` names."""
+    return f"{value / PICOSECONDS:,.2f}" if unit == "latency" else f"{value:,}"
+
+
+class LatencyRecord(TypedDict):
+    """A table of measured latencies, as a run records it: kept sites of each group, and what a batch of `rows` took."""
+
+    rows: int
+    counts: list[list[int]]
+    microseconds: list[float]
+
+
+def latency_record(value: object) -> object:
+    """Accept a table of latencies as a mapping, or the path of a JSON file of one.
+
+    Raises
+    ------
+    ValueError
+        The file cannot be read, or the table has another form.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(Path(value).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ValueError(f"the file {value!r} cannot be read ({error.strerror})") from None
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"the file {value!r} is not JSON ({error})") from None
+    if value is None:
+        return None
+    form = "rows, counts (kept sites of each group) and microseconds, one for each of the counts"
+    if not isinstance(value, Mapping) or set(value) != {"rows", "counts", "microseconds"}:
+        raise ValueError(f"a table of latencies is needed, with {form}; got {value!r:.60}")
+    rows, counts, times = value["rows"], value["counts"], value["microseconds"]
+    is_table = isinstance(counts, list) and isinstance(times, list) and 0 < len(counts) == len(times)
+    if not is_table or not all(isinstance(one, list) and len(one) == len(counts[0]) for one in counts):
+        raise ValueError(f"a table of latencies needs {form}")
+    numbers = [whole_number(one) for each in counts for one in each]
+    if not all(one is not None and one >= 0 for one in [*numbers, whole_number(rows)]):
+        raise ValueError(f"a table of latencies needs whole numbers of rows and of counts; {form}")
+    if not all(isinstance(one, int | float) and 0 < one < 1e12 for one in times):
+        raise ValueError("a table of latencies needs microseconds above 0")
+    return {"rows": int(rows), "counts": counts, "microseconds": [float(one) for one in times]}
 
 
 PATTERN_FORM = "N:M for N of every M weights along the inputs, such as 2:4, or RxC for blocks of R outputs by C inputs, such as 4x1"

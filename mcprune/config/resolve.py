@@ -160,8 +160,8 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         is_by_rank=facts.is_single and problem.pattern is None and max(alpha.start, alpha.end) == 0
         if gates is None
         else gates == "rank",
-        is_costed=problem.macs is not None or problem.parameters is not None,
-        is_counted=problem.macs is None and problem.parameters is None and problem.groups is None,
+        is_costed=problem.bounds_costs,
+        is_counted=not problem.bounds_costs and problem.groups is None,
         is_cold=temperature.start == temperature.end == 0,
         is_followed=chain.keep_schedule.kind == "geometric" and not chain.pool.is_off,
         may_be_fresh=config.retrain.finetune in ("auto", "scratch"),
@@ -182,7 +182,7 @@ def _is_table(config: Config, facts: Facts) -> bool:
     """Whether a chain of exchanges chooses inputs of our own MLP by the loss of backprop, on few rows."""
     problem, chain = config.problem, config.chain
     is_ours = not facts.is_users_model and config.model.name == "mlp" and not config.train.frozen
-    is_one_count = problem.macs is None and problem.parameters is None and problem.groups is None and facts.is_single
+    is_one_count = not problem.bounds_costs and problem.groups is None and facts.is_single
     is_plain_chain = not any(chain.is_set(name) for name in ("moves", "keep_schedule", "pool"))
     is_small = facts.rows < rules.LARGE and 0 < facts.n < facts.size
     epochs, batch = config.train.epochs, value_or(config.train.batch_size, rules.BATCH_SIZE.rules[-1].value)

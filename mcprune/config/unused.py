@@ -30,6 +30,9 @@ CHAIN_TOO = (
     "groups",
     "macs",
     "parameters",
+    "latency",
+    "latency_rows",
+    "latency_table",
     "pattern",
 )
 # Options that contradict a false discovery rate.
@@ -37,6 +40,7 @@ NOT_WITH_FDR = {
     "keep": "how many columns are kept follows from the rate",
     "macs": "a limit on costs would change which columns are kept",
     "parameters": "a limit on costs would change which columns are kept",
+    "latency": "a limit on costs would change which columns are kept",
     "groups": "columns are tested one by one, and a rate over tied groups is another one",
     "must_keep": "the rate is that of columns which competed, all of them",
     "must_drop": "the rate is that of columns which competed, all of them",
@@ -50,6 +54,7 @@ NOT_WITH_PATTERN = {
     "groups": "groups of tied sites are another constraint",
     "macs": "the pattern says how many weights are kept",
     "parameters": "the pattern says how many weights are kept",
+    "latency": "the pattern says how many weights are kept",
 }
 TRAINED_ONLY = ("mask_noise", "input_noise")
 # What --alpha auto chooses.

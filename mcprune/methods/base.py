@@ -15,6 +15,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import torch
 
 from mcprune.objectives.base import Rows
+from mcprune.sites.space import SearchSpace
 from mcprune.types import BoolArray, Float32Array, FloatArray, IntArray
 
 S = TypeVar("S")
@@ -228,6 +229,9 @@ class Method(ABC, Generic[S]):
 
     def adopt(self, state: S, mask: BoolArray) -> None:
         """Take another mask (N,) as the result; by default nothing of the state depends on it."""
+
+    def bound(self, space: SearchSpace) -> None:
+        """Take a search space with other limits on the costs, before `finish`; only methods that search under limits do."""
 
     def refined(self) -> BoolArray | None:
         """Return the mask (N,) from elsewhere that the method refines; None where there is none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mcprune.config.budgets import COST_UNITS
+from mcprune.config.budgets import COST_UNITS, cost_number
 from mcprune.data.roles.tasks import REGRESSION
 from mcprune.errors import FolderError, brief
 from mcprune.report.picture import picture
@@ -173,7 +173,8 @@ def size_lines(done: RunDone) -> list[str]:
     for title, count in (("parameters", done.parameters), ("multiply-accumulates of a row", done.macs)):
         lines.append(f"{title}: {count.before:,} before, {count.after:,} after{_share(count)}")
     for cost in done.costs:  # of single weights, the small model also holds those that are 0
-        lines.append(f"budget: {cost.used:,} of at most {cost.limit:,} {COST_UNITS[cost.unit]}")
+        used, limit = (cost_number(one, cost.unit) for one in (cost.used, cost.limit))
+        lines.append(f"budget: {used} of at most {limit} {COST_UNITS[cost.unit]}")
     return lines
 
 

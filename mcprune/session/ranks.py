@@ -187,6 +187,11 @@ def share_plan(plan: Plan, asked: Config, ranks: Ranks | None) -> None:
         raise ConfigError(
             f"method={plan.method!r} has no candidates that {ranks.size} processes could share. Run it without torchrun."
         )
+    if asked.problem.latency is not None:
+        raise ConfigError(
+            f"latency={asked.problem.latency:g} with {ranks.size} processes, each of which would measure other times. Run it without "
+            "torchrun."
+        )
     threads = plan.runtime.threads
     if asked.runtime.threads is None:  # the cores of this machine are for all of its processes
         threads = min(threads, max(1, cores() // ranks.local_size))

@@ -14,6 +14,7 @@ import numpy as np
 from mcprune.errors import ConfigError
 from mcprune.methods.base import AnyMethod, Batch, BlockInfo, Finalist, whole
 from mcprune.session.build.plan import Plan
+from mcprune.session.finish.latency import within_latency
 from mcprune.session.guard import Guard
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.playoff import play_finalists
@@ -186,8 +187,7 @@ class Search(SearchStatus):
 
     def finish(self, rows: int) -> BoolArray:
         """Return the mask of the method, which it chooses on so many evaluation rows."""
-        batch = self.rows.batch(self.state.evaluation, rows)
-        self.state.method, mask = self.method.finish(self.state.method, batch)
+        self.state.method, mask = self.method.finish(self.state.method, self.rows.batch(self.state.evaluation, rows))
         return mask
 
     def harden(self, *, plays: bool = True) -> tuple[BoolArray, Hardened]:
@@ -205,7 +205,7 @@ class Search(SearchStatus):
         if len(finalists) > 1:
             self.playoff, mask = play_finalists(self.plan, finalists, self.controller.playoff_steps())
             self.method.adopt(self.state.method, mask)
-        self.mask = mask = self.settled(mask)
+        self.mask = mask = within_latency(self, self.settled(mask))
         self.final_gates = self.training_gates()
         return mask, self.hardened_event(mask, gates, kept)
 

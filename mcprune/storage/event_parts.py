@@ -56,7 +56,7 @@ class CostBudget:
     Attributes
     ----------
     unit : str
-        `parameters` or `macs`; with `--groups` `sites` or `cost`.
+        `parameters` or `macs`; `latency`, in picoseconds; with `--groups` `sites` or `cost`.
     limit : int, unit
         The mask may cost at most this much.
     total : int, unit

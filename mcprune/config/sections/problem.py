@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from mcprune.config.budgets import groups_option, pattern_option, site_counts
+from mcprune.config.budgets import groups_option, latency_record, pattern_option, site_counts
 from mcprune.config.parsing import objective_text, site_names
 from mcprune.config.sections.base import Section
 
@@ -45,6 +45,19 @@ class Problem(Section):
     parameters: int | None = Field(
         default=None, ge=1, le=LARGEST_COST, description="most parameters that the kept model may have"
     )
+    latency: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e9,
+        description="most microseconds that a batch may take in the kept model, on one thread of this machine's CPU: measured on the "
+        "cut model (docs/budgets.md)",
+    )
+    latency_rows: int = Field(default=1, ge=1, le=1_000_000, description="rows of the batch whose latency is bounded")
+    latency_table: Annotated[dict[str, Any] | None, BeforeValidator(latency_record)] = Field(
+        default=None,
+        description="measured latencies to search by, as a JSON file; by default the run measures and records its own",
+        json_schema_extra={"placeholder": "FILE"},
+    )
     objective: Annotated[str, BeforeValidator(objective_text)] = Field(
         default="auto",
         description="what the chain minimises: NAME[:parameter] of docs/objectives.md, or FILE.py:NAME of a function; auto: "
@@ -71,3 +84,8 @@ class Problem(Section):
         "keep is then the largest total cost of what is kept, a group without a cost costs its number of sites (docs/budgets.md)",
         json_schema_extra={"placeholder": "FILE|NAME=SITE,...[:COST];..."},
     )
+
+    @property
+    def bounds_costs(self) -> bool:
+        """Whether a cost of the kept model is bounded."""
+        return (self.macs, self.parameters, self.latency) != (None, None, None)

@@ -21,6 +21,7 @@ from mcprune.methods.markov.start import Starts
 from mcprune.methods.markov.state import MarkovState, Tally
 from mcprune.sites.budget import Goal
 from mcprune.sites.gates import effects
+from mcprune.sites.space import SearchSpace
 from mcprune.types import BoolArray, Float32Array, FloatArray
 
 MEASURED_EVERY = 32  # blocks between two measurements of the standard error
@@ -250,6 +251,10 @@ class Markov(ChainBlocks):
         self.evaluation.begin(state.error, state.chain, batch, math.inf)
         weight = self.settings.start_weight
         return np.asarray(self.evaluation.canonical.at(np.where(self.space.items_of(masks), weight, -weight)))
+
+    def bound(self, space: SearchSpace) -> None:
+        """See `Method.bound`."""
+        self.space = space
 
     def adopt(self, state: MarkovState, mask: BoolArray) -> None:
         """See `Method.adopt`."""

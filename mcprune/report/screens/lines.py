@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mcprune.config.budgets import COST_UNITS
+from mcprune.config.budgets import COST_UNITS, cost_number
 from mcprune.data.roles.tasks import CLASSIFICATION, REGRESSION
 from mcprune.report import summary as table
 from mcprune.report.text import duration, number
@@ -50,7 +50,10 @@ def start_lines(event: RunStarted) -> list[str]:
     groups = " + ".join(table.group_title(group) for group in event.sites)
     keep = f"{event.keep:,} of {event.n_sites:,} sites to keep ({groups})"
     if event.costs:
-        bounds = [f"{cost.limit:,} of {cost.total:,} {COST_UNITS[cost.unit]}" for cost in event.costs]
+        bounds = [
+            f"{cost_number(cost.limit, cost.unit)} of {cost_number(cost.total, cost.unit)} {COST_UNITS[cost.unit]}"
+            for cost in event.costs
+        ]
         keep = f"at most {' and '.join(bounds)} to keep, {event.n_sites:,} sites ({groups})"
     parts = f"{rows['train']:,} training, {rows['validation']:,} validation, {rows['test']:,} test rows"
     inputs = next((group.size for group in event.sites if group.kind == "inputs"), None)
@@ -159,7 +162,10 @@ def hardened_line(
         groups = "-".join(f"{count:,}" for count in first.groups)
         if first.names is not None:
             groups = ", ".join(first.names) or "none"
-        used = [f"{cost.used:,} of at most {cost.limit:,} {COST_UNITS[cost.unit]}" for cost in event.costs]
+        used = [
+            f"{cost_number(cost.used, cost.unit)} of at most {cost_number(cost.limit, cost.unit)} {COST_UNITS[cost.unit]}"
+            for cost in event.costs
+        ]
         detail = f" ({groups} of the groups: {' and '.join(used)})"
     value = event.validation_objective
     beside = "" if value is None else f", {objective or 'objective'} {number(value, '.4f')}"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from mcprune.config.budgets import COST_UNITS
+from mcprune.config.budgets import COST_UNITS, cost_number
 from mcprune.config.rules import PerRow
 from mcprune.config.schema import Config
 from mcprune.config.sections.problem import Problem
@@ -16,6 +16,7 @@ from mcprune.data.prepare import Splits
 from mcprune.data.roles.checks import some
 from mcprune.errors import ConfigError
 from mcprune.methods.columns import best_columns
+from mcprune.session.build.latency import latency_budget
 from mcprune.sites.budget import Budget, CostBudget, CountBudget
 from mcprune.sites.costs import model_costs
 from mcprune.sites.named_sites import TiedItems, fixed_sites, settle_groups
@@ -49,6 +50,8 @@ def settle_space(problem: Problem, model: nn.Module, sites: SiteMap, splits: Spl
         for unit, limit in (("macs", problem.macs), ("parameters", problem.parameters))
         if limit is not None
     ]
+    if problem.latency is not None:
+        costs.append(latency_budget(problem, model, sites, splits.n_inputs))
     if problem.groups is not None:
         space = _tied_space(problem, sites, names, costs)
     else:
@@ -254,6 +257,7 @@ def _check_limits(space: SearchSpace) -> None:
     for cost, (whole, smallest) in zip(space.budget.costs, bounds, strict=True):
         option = "keep" if cost.costs is None else cost.unit
         units = COST_UNITS[cost.unit]
+        limit, largest, least = (cost_number(one, cost.unit) for one in (cost.limit, whole, smallest))
         if smallest < 0:
             raise ConfigError(
                 f"No mask satisfies {describe_budget(space)}. Name fewer sites to keep or drop, or choose other numbers."
@@ -261,12 +265,12 @@ def _check_limits(space: SearchSpace) -> None:
         if cost.limit > whole:
             most = "all that may be kept" if space.has_fixed or cost.costs is None else "the whole model"
             raise ConfigError(
-                f"{option}={cost.limit:,}, but {most} has {whole:,} {units}. Choose {smallest:,} <= {option} <= {whole:,}."
+                f"{option}={limit}, but {most} has {largest} {units}. Choose {least} <= {option} <= {largest}."
             )
         if cost.limit < smallest:
             raise ConfigError(
-                f"{option}={cost.limit:,}, but the smallest model, {_smallest_model(space)}, has {smallest:,} {units}. "
-                f"Choose {smallest:,} <= {option} <= {whole:,}."
+                f"{option}={limit}, but the smallest model, {_smallest_model(space)}, has {least} {units}. "
+                f"Choose {least} <= {option} <= {largest}."
             )
     classes = space.classes
     if classes.completion(np.zeros_like(classes.sizes), classes.sizes, space.goal) is None:
@@ -280,7 +284,10 @@ def describe_budget(space: SearchSpace) -> str:
     counts = [
         f"keep={count.n}" if count.name == "sites" else f"keep {count.name}={count.n}" for count in space.budget.counts
     ]
-    costs = [f"{'keep' if cost.costs is None else cost.unit}={cost.limit:,}" for cost in space.budget.costs]
+    costs = [
+        f"{'keep' if cost.costs is None else cost.unit}={cost_number(cost.limit, cost.unit)}"
+        for cost in space.budget.costs
+    ]
     return " and ".join([*counts, *costs])
 
 

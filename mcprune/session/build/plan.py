@@ -60,6 +60,8 @@ class Plan:
         The processes that share the candidates; None: this one alone.
     candidates : ndarray of int64 or None
         The columns that the classifiers of the search read, rising, each an item of the search space; None: all.
+    measured_latency : int or None
+        Picoseconds that the result takes; None before it is measured, and where no latency is bounded.
     """
 
     settings: Resolved
@@ -76,6 +78,7 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     ranks: Ranks | None = None
     candidates: IntArray | None = None
+    measured_latency: int | None = None
 
     @property
     def gated(self) -> GatedModel:

@@ -28,6 +28,7 @@ from mcprune.objectives.named import make_loss, make_objective
 from mcprune.objectives.specs import objective_of_task
 from mcprune.session.build.budget import describe_budget, screen, settle_space, tie_columns
 from mcprune.session.build.importance import rounds_of
+from mcprune.session.build.latency import settle_latency
 from mcprune.session.build.markov import evaluation_problem
 from mcprune.session.build.own_model import note_on_redraw, redrawn_copies, settle_own_model
 from mcprune.session.build.plan import Plan
@@ -118,7 +119,7 @@ def make_plan(
     if own is not None:
         most = value_or(config.chain.evaluation_rows.end, rules.END_ROWS.rules[-1].value)
         refuse_random(classifier, torch.from_numpy(splits.train.features[:most]).to(device))
-    config = settle_start(config, sites, splits.names)
+    config = settle_latency(settle_start(config, sites, splits.names), classifier, sites, splits.n_inputs)
     space = settle_space(config.problem, classifier, sites, splits)
     screened = ""
     if own is None and config.method == "markov" and not splits.image_shape:

@@ -95,7 +95,7 @@ def settle_start(config: Config, sites: SiteMap, feature_names: Sequence[str]) -
     problem, start = config.problem, config.chain.start
     if problem.pattern is not None:
         return config if start is not None else config.replace(start=Start(name="magnitude"))
-    is_open = (problem.keep, problem.macs, problem.parameters, problem.groups, problem.fdr) == (None,) * 5
+    is_open = not problem.bounds_costs and (problem.keep, problem.groups, problem.fdr) == (None,) * 3
     masks = [] if start is None else [name for name in start.names if is_mask_file(name)]
     if not masks or not is_open:
         return config

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import nn
 
+from mcprune.config.budgets import PICOSECONDS
 from mcprune.exporters.footprint import macs, parameters
 from mcprune.session.build.markov import site_groups
 from mcprune.session.build.plan import Plan
@@ -93,7 +94,16 @@ def cost_budgets(plan: Plan) -> list[CostBudget]:
     """Return the limits on costs of a plan."""
     space = plan.space
     bounds = zip(space.budget.costs, space.whole.limits.tolist(), space.smallest.tolist(), strict=True)
-    return [CostBudget(cost.unit, int(cost.limit), whole, smallest) for cost, whole, smallest in bounds]
+    latency = plan.config.problem.latency  # the limit of its fit is moved until the measured latency keeps the bound
+    return [
+        CostBudget(
+            cost.unit,
+            round(latency * PICOSECONDS) if latency is not None and cost.unit == "latency" else int(cost.limit),
+            whole,
+            smallest,
+        )
+        for cost, whole, smallest in bounds
+    ]
 
 
 def mask_costs(plan: Plan, mask: BoolArray) -> tuple[MaskCost, ...]:
@@ -103,6 +113,8 @@ def mask_costs(plan: Plan, mask: BoolArray) -> tuple[MaskCost, ...]:
     costs = []
     for part, limits, used in zip(space.budget.costs, cost_budgets(plan), space.costs_of(mask).tolist(), strict=True):
         counts = space.classes.count(space.items_of(mask)) if part.costs is None else part.costs.counts(mask)
+        if limits.unit == "latency" and plan.measured_latency is not None:
+            used = plan.measured_latency
         costs.append(
             MaskCost(limits.unit, limits.limit, limits.total, limits.smallest, used, tuple(counts.tolist()), names)
         )

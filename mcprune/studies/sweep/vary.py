@@ -29,6 +29,9 @@ OTHER_QUESTION = (
     "keep",
     "macs",
     "parameters",
+    "latency",
+    "latency_rows",
+    "latency_table",
     "groups",
     "seed",
 )
