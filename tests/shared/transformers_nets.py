@@ -97,7 +97,7 @@ def plain_forward(width: int = 16, hidden: int = 24) -> nn.Module:
 
 
 class Block(nn.Module):
-    """Attention and feed-forward layer in front of a residual stream, each behind its normalisation."""
+    """Attention and feed-forward layer beside a residual stream, each behind its normalisation."""
 
     def __init__(self, attention: nn.Module, forward: nn.Module, width: int = 16) -> None:
         super().__init__()
