@@ -24,7 +24,7 @@ import numpy as np
 
 PATCH, WIDTH, LAYERS, HEADS, HIDDEN = 7, 64, 4, 8, 128
 SEEDS, EPOCHS, BATCH, RATE = (0, 1, 2), 4, 128, 1e-3
-ROWS = 512  # of training, for each evaluation
+ROWS, DECISIONS = 256, 16  # of training, for each evaluation; decisions of a block of the chain, 16 an epoch
 SEARCHED = 8192  # training rows that masks may be evaluated on
 FISHER_ROWS = 2048
 RETRAIN_ROWS, RETRAIN_RATE = 10_000, 3e-4  # a short retraining: one pass over so many rows
@@ -190,7 +190,8 @@ def by_chain(task: Task, epochs: int, **options: Any) -> tuple[np.ndarray, int]:
     result = mcprune.prune(
         task.data.train.features[:SEARCHED], task.data.train.targets[:SEARCHED], model=task.model, sites="heads,neurons",
         keep=task.keep, frozen=True, epochs=epochs, test=0, validation=0, eval_on="train", evaluation_rows=f"{ROWS},early={ROWS}",
-        finetune="none", compare="no", seed=task.seed, threads=1, callbacks=[Count()], progress=False, **options,
+        decisions=DECISIONS, lookahead=1, finetune="none", compare="no",
+        seed=task.seed, threads=1, callbacks=[Count()], progress=False, **options,
     )  # fmt: skip
     return result.mask.support, seen[-1]
 

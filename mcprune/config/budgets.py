@@ -21,6 +21,7 @@ COST_UNITS = {
 SITE_KINDS = ("inputs", "units", "channels", "weights", "heads", "neurons", "blocks")
 # Kinds that are cut out of the layers of the search's classifier, whose weights are kept.
 CUT_KINDS = ("channels", "heads", "neurons", "blocks")
+PART_KINDS = CUT_KINDS[1:]  # of a transformer
 LARGEST = 2**31
 FORM = "a whole number, or a number for each kind of site such as inputs=6,units=20"
 

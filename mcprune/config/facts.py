@@ -127,6 +127,8 @@ class Traits(NamedTuple):
         The classifier is mcprune's own MLP.
     has_channels : bool
         Channels, or heads, neurons or blocks of a transformer, are sites: they are cut out of the search's classifier.
+    has_parts : bool
+        Heads, neurons or blocks are sites.
     has_weights, has_groups, has_pattern : bool
         Kinds of sites, and tied sites.
     only_inputs : bool
@@ -173,6 +175,7 @@ class Traits(NamedTuple):
     is_fixed: bool
     is_own_mlp: bool
     has_channels: bool
+    has_parts: bool
     has_weights: bool
     has_groups: bool
     has_pattern: bool

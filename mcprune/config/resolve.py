@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 from mcprune.chain.schedules import parse, parse_temperature
 from mcprune.config import rules
-from mcprune.config.budgets import CUT_KINDS
+from mcprune.config.budgets import CUT_KINDS, PART_KINDS
 from mcprune.config.facts import Facts, Traits
 from mcprune.config.options import option
 from mcprune.config.recorded import recorded_search
@@ -152,6 +152,7 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         is_fixed=facts.is_fixed,
         is_own_mlp=is_own_mlp,
         has_channels=not facts.kinds.isdisjoint(CUT_KINDS),
+        has_parts=not facts.kinds.isdisjoint(PART_KINDS),
         has_weights="weights" in facts.kinds,
         has_groups=problem.groups is not None,
         has_pattern=problem.pattern is not None,

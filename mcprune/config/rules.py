@@ -114,6 +114,7 @@ FEW = (
 )
 FROZEN = "a frozen classifier"
 CUT = "channels, heads, neurons and blocks"
+PARTS = "heads, neurons and blocks"
 FOLDED = "--eval-on folds"
 
 # Each decision on few rows fits their noise a little more, so there are fewer decisions.
@@ -216,13 +217,20 @@ CHAIN_ALPHA = Default((Rule("1", "one number of sites, gates not by rank", lambd
 # Nothing goes stale between the blocks of a frozen classifier: they may be long, and their rows many.
 DECISIONS = Default(
     (
+        Rule(64, PARTS, lambda traits: traits.has_parts),  # a forward pass is expensive
         Rule(1024, FROZEN, lambda traits: traits.is_frozen),
         Rule(16, f"fewer than {SHORT_LIST} sites of {MANY}", lambda traits: traits.is_short_list and traits.is_large),
         Rule(128, f"{SHORT_LIST} inputs or more of {MANY}", lambda traits: traits.has_many_inputs),
         Rule(64),
     )
 )
-LOOKAHEAD = Default((Rule(256, FROZEN, lambda traits: traits.is_frozen), Rule(16)))
+LOOKAHEAD = Default(
+    (
+        Rule(4, PARTS, lambda traits: traits.has_parts),  # what is evaluated behind an acceptance is wasted
+        Rule(256, FROZEN, lambda traits: traits.is_frozen),
+        Rule(16),
+    )
+)
 PROPOSALS: Default[str] = Default((Rule("probes", "weights", lambda traits: traits.has_weights), Rule("chain")))
 START: Default[str] = Default(
     (
