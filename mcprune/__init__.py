@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mcprune.exporters.export import export as export
     from mcprune.exporters.inspect import inspect as inspect
     from mcprune.from_mask import refine as refine
+    from mcprune.models.function import FunctionModel as FunctionModel
     from mcprune.path.call import prune_path as prune_path
     from mcprune.path.call import resume_path as resume_path
     from mcprune.path.result import PathResult as PathResult
@@ -60,6 +61,7 @@ _HOMES = {
     "Controller": "mcprune.session.steering.controller",
     "Dashboard": "mcprune.dashboard.callback",
     "Event": "mcprune.storage.events",
+    "FunctionModel": "mcprune.models.function",
     "Gradient": "mcprune.searches",
     "Hardened": "mcprune.storage.events",
     "Importance": "mcprune.searches",

@@ -10,6 +10,7 @@ from torch import nn
 
 from mcprune.config.schema import Config
 from mcprune.errors import ConfigError
+from mcprune.models.adapters import unwrapped
 from mcprune.path.call import path_of
 from mcprune.path.search.levels import is_auto
 from mcprune.problem import Options, Problem, Search, check_model, problem_and_rest, rows_of
@@ -40,8 +41,8 @@ def prune(
 
     Parameters
     ----------
-    X : array (rows, N), frame, str, path, Dataset, pair (X, y) or DataLoader
-        Features, or without `y` a whole data set: by name or path, as a pair, or as one or two DataLoaders.
+    X : array (rows, N), frame, str, path, Dataset, pair (X, y), DataLoader or Dataset of torch
+        Features, or without `y` a whole data set: by name or path, as a pair, or as one or two DataLoaders, see `Problem`.
     y : array (rows,), optional
         Classes.
     keep : int, dict of str to int, or "auto", optional
@@ -257,12 +258,13 @@ def resume(
         There is nothing to go on from, with the reason and what would help.
     """
     check_model(model)
+    model = None if model is None else unwrapped(model)
     opened = open_run(folder, older=older, anyway=anyway)
     try:
         config = opened.folder.config
         is_named = data is None and sample_weight is not None and "data" not in opened.needs
         source = config.data_settings().source if is_named else data
-        dataset = None if source is None else rows_of(source, config, sample_weight)
+        dataset = None if source is None else rows_of(source, config, sample_weight, model)
         running = resume_run(opened, dataset, model, objective, callbacks=callbacks)
         return _result(running, model, Path(folder), progress)
     finally:

@@ -19,6 +19,7 @@ from mcprune.data.base import Dataset
 from mcprune.data.load import FROM_PYTHON
 from mcprune.data.weights import FROM_ARRAY
 from mcprune.errors import ConfigError, ModelError
+from mcprune.models.adapters import accepted_inputs, unwrapped
 from mcprune.objectives.specs import FUNCTION
 from mcprune.session.build.dataset import dataset_of, load_dataset
 
@@ -38,9 +39,10 @@ class Problem:
     model : nn.Module, str or None
         A torch classifier of (B, N) rows with one output a class; it is trained in place. Or the name of one, such as
         "resnet56". None: a multilayer perceptron of `hidden` widths.
-    data : str, Dataset, pair (X, y), DataLoader or pair of DataLoader
+    data : str, Dataset, pair (X, y), DataLoader or Dataset of torch, or pair of these
         A data set by name or path, or features (rows, N) and classes (rows,) as arrays, lists or a frame. The rows of
-        DataLoaders (train, or train and test) are collected into memory once, `max_memory` bytes of them at most.
+        DataLoaders (train, or train and test) are collected into memory once, `max_memory` bytes of them at most. Their batches may be
+        (features, classes), ((input, input, ...), classes), ({name: input}, classes) or dicts with `labels`.
     keep : int or dict of str to int, optional
         n, or a number for each kind of site; by default a quarter of the sites.
     sites : str
@@ -79,7 +81,7 @@ class Problem:
         if isinstance(model, str):
             model, options = None, {"model": model, **options}
         check_model(model)
-        self.model = model
+        self.model = None if model is None else unwrapped(model)
         self.data = data
         self.function: Callable[..., object] | None = objective if callable(objective) else None
         text = FUNCTION + getattr(objective, "__name__", type(objective).__name__) if callable(objective) else objective
@@ -109,7 +111,7 @@ class Problem:
 
     def dataset(self, config: Config) -> Dataset:
         """Return the rows as a data set, loaded or collected where they are not in memory yet."""
-        return rows_of(self.data, config, self.weights)
+        return rows_of(self.data, config, self.weights, self.model)
 
 
 def problem_and_rest(model: nn.Module | str | None, data: object, options: Options) -> tuple[Problem, Options]:
@@ -151,11 +153,14 @@ def check_model(model: object) -> None:
         )
 
 
-def rows_of(data: object, config: Config, weights: object = None) -> Dataset:
-    """Return data as a data set: loaded by name or path, or collected; `weights` (rows,) are sample weights from Python."""
+def rows_of(data: object, config: Config, weights: object = None, model: nn.Module | None = None) -> Dataset:
+    """Return data as a data set: loaded by name or path, or collected; `weights` (rows,) are sample weights from Python.
+
+    Of batches that are dicts the inputs are what the model's forward pass takes.
+    """
     if isinstance(data, str | os.PathLike):
         return load_dataset(config.replace(data=os.fspath(data)), weights)
-    return dataset_of(data, config, weights)
+    return dataset_of(data, config, weights, None if model is None else accepted_inputs(model))
 
 
 def _plain_number(value: object) -> object:

@@ -12,7 +12,7 @@ from mcprune.data.roles.doubts import ColumnNote
 from mcprune.data.roles.targets import Label, encode
 from mcprune.data.roles.tasks import CLASSIFICATION, encode_numbers, resolve_task
 from mcprune.errors import DataError
-from mcprune.types import AnyArray, FloatArray, IntArray
+from mcprune.types import AnyArray, FloatArray, InputField, IntArray
 
 ImageShape = tuple[int, ...]
 
@@ -58,6 +58,8 @@ class Dataset:
         `classification`, `regression` or `multilabel`.
     target_names : tuple of str, length T
         Where targets are numbers.
+    fields : tuple of InputField
+        The inputs of a model that takes several of them, or one that is no float; empty where a row is one input.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Dataset:
     coding: Coding | None = None
     task: str = CLASSIFICATION
     target_names: tuple[str, ...] = ()
+    fields: tuple[InputField, ...] = ()
 
     @property
     def n_rows(self) -> int:

@@ -12,7 +12,7 @@ from mcprune.data.roles.doubts import ColumnNote
 from mcprune.data.roles.targets import Label
 from mcprune.data.roles.tasks import CLASSIFICATION, TargetScaler, fit_target_scaler
 from mcprune.data.scale import Scaler, fit_scaler
-from mcprune.types import AnyArray, Float32Array, FloatArray, IntArray
+from mcprune.types import AnyArray, Float32Array, FloatArray, InputField, IntArray
 
 
 class Rows(NamedTuple):
@@ -68,6 +68,8 @@ class Splits(NamedTuple):
         See `Dataset`.
     target_scaler : TargetScaler or None
         Of numeric targets, fitted on the training rows.
+    fields : tuple of InputField
+        See `Dataset`.
     """
 
     train: Rows
@@ -87,6 +89,7 @@ class Splits(NamedTuple):
     task: str = CLASSIFICATION
     target_names: tuple[str, ...] = ()
     target_scaler: TargetScaler | None = None
+    fields: tuple[InputField, ...] = ()
 
     @property
     def n_inputs(self) -> int:
@@ -187,6 +190,7 @@ def prepare(
         task=dataset.task,
         target_names=dataset.target_names,
         target_scaler=target_scaler,
+        fields=dataset.fields,
     )
 
 

@@ -39,6 +39,7 @@ class FoldedObjective:
         self.description = objective.description
         self.is_stepped = objective.is_stepped
         self.reads_mask = objective.reads_mask
+        self.reads_inputs = objective.reads_inputs
         self.row_weights: FloatArray | None = None
 
     def begin(self, rows: Rows) -> None:

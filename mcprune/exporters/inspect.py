@@ -19,6 +19,7 @@ from mcprune.firmware.sizes import LayerSize
 from mcprune.models.flops import multiply_accumulates
 from mcprune.sites.blocks.description import KINDS as BLOCK_KINDS
 from mcprune.sites.blocks.find import sub_blocks
+from mcprune.sites.channels.calls import TRANSPOSED
 from mcprune.sites.channels.groups import ChannelGroup, channel_groups
 from mcprune.sites.costs import CONVOLUTIONS, UNITS, model_costs
 from mcprune.sites.site_map import SiteMap, hidden_layers, site_map
@@ -263,10 +264,12 @@ def _of_group(model: nn.Module, group: ChannelGroup, places: dict[str, int]) -> 
         layer = model.get_submodule(name)
         parameters += sum(tensor.numel() // group.size for tensor in layer.parameters(recurse=False))
         if isinstance(layer, (nn.Linear, *CONVOLUTIONS)):
-            macs += layer.weight[0].numel() * places.get(name, 1)
+            slice_ = layer.weight[:, 0] if isinstance(layer, TRANSPOSED) else layer.weight[0]
+            macs += slice_.numel() * places.get(name, 1)
     for reader in group.readers:
         weight = _weight(model, reader.layer)
-        column = weight[:, 0].numel() * reader.spread
+        is_transposed = isinstance(model.get_submodule(reader.layer), TRANSPOSED)
+        column = (weight[0] if is_transposed else weight[:, 0]).numel() * reader.spread
         parameters += column
         macs += column * places.get(reader.layer, 1)
     return parameters, macs
@@ -302,8 +305,8 @@ def _weights(model: nn.Module, shape: tuple[int, ...], positions: dict[str, int]
     layers = weighted_layers(model)
     reasons = refusals(model, "weights", list(layers), shape)
     out = []
-    for name, layer in layers.items():
-        size = layer.weight.numel()
+    for name in layers:
+        size = _weight(model, name).numel()
         known = not reasons[name]
         # A layer that is not called has its weight read by another one, and it is not known how often.
         macs = positions[name] if known and name in positions else None

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from mcprune.models.forward import zero_rows
 from mcprune.models.mlp import ACTIVATIONS, MLP
 from mcprune.models.modes import evaluating
 
@@ -43,8 +44,7 @@ def module_products(model: nn.Module, shape: Sequence[int]) -> dict[str, int]:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    like = next((each for each in model.parameters() if each.is_floating_point()), torch.zeros(()))
-    rows = torch.zeros((ROWS, *shape), dtype=like.dtype, device=like.device)
+    rows = zero_rows(model, ROWS, shape)
     aten = torch.ops.aten
     more = {aten.mv: _mv_flops, aten.dot: _dot_flops, aten._trilinear: _trilinear_flops}
     counter = FlopCounterMode(display=False, custom_mapping=more)

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from mcprune.errors import ModelError, brief
+from mcprune.models.adapters import with_whole_numbers
 from mcprune.models.modes import plain_attention
 from mcprune.random import weights_generator
 
 CHECKED_ROWS = 32
 
 
-def random_rows(rows: tuple[int, ...]) -> torch.Tensor:
-    """(32, *rows) normal deviates, float64, always the same."""
+def random_rows(rows: tuple[int, ...], model: nn.Module | None = None) -> torch.Tensor:
+    """(32, *rows) normal deviates, float64, always the same; whole numbers of a model are those of its examples."""
     generator = weights_generator(0)
-    return torch.randn((CHECKED_ROWS, *rows), generator=generator, dtype=torch.float64, device="cpu")
+    x = torch.randn((CHECKED_ROWS, *rows), generator=generator, dtype=torch.float64, device="cpu")
+    return x if model is None else with_whole_numbers(model, x)
+
+
+def zero_rows(model: nn.Module, count: int, rows: Sequence[int]) -> torch.Tensor:
+    """(count, *rows) zeros where the model is, in its dtype; whole numbers of a model are those of its examples."""
+    dtype, device = home(model)
+    return with_whole_numbers(model, torch.zeros((count, *rows), dtype=dtype, device=device))
 
 
 def rows_that_run(model: nn.Module, rows: tuple[int, ...]) -> torch.Tensor:
     """Return `random_rows` where the model can be run on such, else 0 and 1 in their place, which are tokens of any vocabulary."""
-    x = random_rows(rows)
+    x = random_rows(rows, model)
     dtype, device = home(model)
     try:
         with torch.no_grad(), plain_attention():

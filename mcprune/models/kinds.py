@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torch import nn
 
 from mcprune.errors import ModelError
-from mcprune.models.layers import Constant
+from mcprune.models.layers import AsFloat, Cast, Constant, TwoLogits
 from mcprune.models.mlp import ACTIVATIONS, MLP
 
 # A layer of 2**28 by 2**28 numbers is still addressable: no product of sizes in a hostile file overflows.
@@ -71,6 +71,7 @@ RULES: dict[str, tuple[str, Callable[[object], bool]]] = {
         "the name of an activation",
         lambda value: isinstance(value, str) and value in ACTIVATIONS,
     ),
+    "target": ("float, int or bool", lambda value: value in ("float", "int", "bool")),
     "gelu": ("none or tanh", lambda value: value in ("none", "tanh")),
     "padding": (
         "whole numbers, same or valid",
@@ -127,6 +128,9 @@ KINDS: dict[str, Kind] = {
     "unflatten": Kind(nn.Unflatten, {"dim": "axis", "unflattened_size": "list"}),
     "identity": Kind(nn.Identity, {}),
     "dropout": Kind(nn.Dropout, {"p": "number"}),
+    "cast": Kind(Cast, {"target": "target"}),
+    "as_float": Kind(AsFloat, {}),
+    "two_logits": Kind(TwoLogits, {}),
     "relu": Kind(nn.ReLU, {}),
     "relu6": Kind(nn.ReLU6, {}),
     "tanh": Kind(nn.Tanh, {}),

@@ -11,6 +11,44 @@ from mcprune.random import weights_generator
 
 Stage = tuple[str, nn.Module]
 
+
+class Cast(nn.Module):
+    """Rows in the precision of the model that follows, or as whole numbers.
+
+    Parameters
+    ----------
+    target : "float", "int" or "bool"
+        "float" casts to the precision that the module was moved to, as `model.double()` moves it.
+    """
+
+    like: torch.Tensor
+
+    def __init__(self, target: str) -> None:
+        super().__init__()
+        if target not in ("float", "int", "bool"):
+            raise ModelError(f"a Cast to {target!r} is not known. Save the model again.")
+        self.target = target
+        self.register_buffer("like", torch.empty(0, dtype=torch.float32, device="cpu"), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Cast; whole numbers are rounded first."""
+        if self.target == "float":
+            return x.to(self.like.dtype)
+        return x.round().to(torch.int64 if self.target == "int" else torch.bool)
+
+    def extra_repr(self) -> str:
+        """Return what `print(model)` shows between the brackets."""
+        return self.target
+
+
+class AsFloat(nn.Module):
+    """Outputs of half precision in float32, which numpy has; others as they are."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Cast."""
+        return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 # f(x)_i depends on x_i alone, the same for every i.
 ELEMENTWISE: tuple[type[nn.Module], ...] = (
     nn.ReLU,
@@ -35,6 +73,8 @@ ELEMENTWISE: tuple[type[nn.Module], ...] = (
     nn.Tanhshrink,
     nn.Threshold,
     nn.Identity,
+    Cast,
+    AsFloat,
     nn.Dropout,  # in evaluation, and on average in training, it is the identity
     nn.AlphaDropout,
 )
@@ -114,6 +154,15 @@ class Scatter(nn.Module):
     def extra_repr(self) -> str:
         """Return what `print(model)` shows between the brackets."""
         return f"kept={self.keep.numel()}, shape={self.shape}"
+
+
+class TwoLogits(nn.Module):
+    """The two logits (0, z) of one logit z, as a binary cross-entropy takes it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B,) or (B, 1) -> (B, 2)."""
+        z = x.reshape(-1, 1)
+        return torch.cat([torch.zeros_like(z), z], dim=1)
 
 
 def allocate(model: nn.Module, device: str = "cpu") -> nn.Module:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mcprune.errors import ConfigError, ModelError
+from mcprune.models.adapters import Adapter, adapted, adapter_of
 from mcprune.models.kinds import LARGEST, build_layer, describe_layer
 from mcprune.models.layers import Scatter, allocate, initialise
 from mcprune.models.mlp import MLP
@@ -104,6 +105,8 @@ def describe(model: nn.Module, *, allow_custom: bool = False) -> dict[str, objec
             )
         inner = model.model if isinstance(model, Scatter) else model
         body = {"kind": "custom", "class": type(inner).__name__}
+        if adapter := adapter_of(inner).to_dict():
+            body["adapter"] = adapter
         place = changed_place(inner)
         if place is not None:
             body["logits_at"] = place
@@ -202,7 +205,8 @@ def _build(description: object, own: nn.Module | None, depth: int) -> nn.Module:
                 f"the model is of the class {description.get('class')!r:.80}, which is not built in. "
                 "Build it with your own code and pass it as model=..."
             )
-        place = description.get("logits_at")
+        place, adapter = description.get("logits_at"), description.get("adapter")
+        own = adapted(own, Adapter.from_dict(adapter)) if isinstance(adapter, Mapping) else own
         return without_last(own, place) if isinstance(place, str) else own
     if kind == "scatter":
         keep = description.get("keep")

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 
 class Rows(NamedTuple):
-    """Weights and groups of the rows of a batch, besides their classes; None where the data have none."""
+    """What an objective may read of the rows of a batch, besides their classes; None where the data have none."""
 
     weights: torch.Tensor | None = None  # (B,), not negative
     groups: torch.Tensor | None = None  # (B,) int64, for objectives that compare groups of rows
+    inputs: torch.Tensor | None = None  # (B, N), scaled, for objectives that read them
 
     def part(self, rows: slice) -> Rows:
         """Return those of some rows of the batch."""
@@ -36,6 +37,8 @@ class Objective(Protocol):
         cannot be used.
     reads_mask : bool
         It has `masked_losses` too, which is to be called with the masks (K, N); only the full evaluator does.
+    reads_inputs : bool
+        `begin` needs the rows' inputs.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Objective(Protocol):
     description: str
     is_stepped: bool
     reads_mask: bool
+    reads_inputs: bool
 
     def begin(self, rows: Rows) -> None:
         """Take the weights and groups of the rows of the next calls of `losses`; not called where there are none."""
@@ -69,6 +73,7 @@ class RowWeighted:
     """What objectives share that are means over rows, under the rows' weights, and read no mask."""
 
     reads_mask = False
+    reads_inputs = False
     weights: torch.Tensor | None = None
 
     def begin(self, rows: Rows) -> None:

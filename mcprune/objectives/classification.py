@@ -53,3 +53,18 @@ class ErrorRate(RowWeighted):
         # argmax of a row of NaN is an index like any other: such a candidate must not look right.
         wrong[~torch.isfinite(logits).all(dim=2)] = torch.nan
         return row_mean(wrong, self.weights)
+
+
+class ExactMatch(RowWeighted):
+    """Share of the rows of several labels of which at least one is wrong."""
+
+    name = "exact-match"
+    description = "rows with a wrong label"
+    is_stepped = True
+    lower_bound: float | None = 0.0
+
+    def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
+        """Return the share of rows with a wrong label of each candidate, shape (K,); see `Objective.losses`."""
+        wrong = ((logits > 0) != (targets > 0.5)).any(dim=2).to(torch.float32)
+        wrong[~torch.isfinite(logits).all(dim=2)] = torch.nan
+        return row_mean(wrong, self.weights)

@@ -14,9 +14,10 @@ import torch
 
 from mcprune.errors import ObjectiveError, brief
 from mcprune.objectives.base import Rows
-from mcprune.types import AnyArray, BoolArray, FloatArray
+from mcprune.types import AnyArray, BoolArray, FloatArray, InputField
 
-WEIGHTS = "sample_weight"  # the parameter that gets the weights of the rows
+# The parameters that get the weights of the rows, and their inputs.
+WEIGHTS, INPUTS = "sample_weight", "inputs"
 AGAIN = 64  # every 64th call is repeated: the value must depend on the arguments alone
 
 
@@ -42,7 +43,9 @@ class OwnObjective:
         (N,), True for a kept site; all read-only. With two parameters it does not get the mask, and then evaluators
         that know only outputs can be used too. With a parameter called `sample_weight` it gets the weights of the rows, float64 (B,),
         or None where all rows count alike. Where targets are numbers, predictions and targets are float64 in their unit, (B,) of one
-        target and (B, T) of several. An attribute `lower_bound`, if there is one, is taken as it is.
+        target and (B, T) of several. With a parameter called `inputs` it gets the rows as the model reads them with all
+        sites kept: float32 (B, N), scaled, or a dict of arrays where the model takes several inputs by name. An attribute
+        `lower_bound`, if there is one, is taken as it is.
     name : str
         For messages.
     """
@@ -57,9 +60,11 @@ class OwnObjective:
             names = list(inspect.signature(function).parameters)
         except (TypeError, ValueError):  # some built-in functions have no signature
             names = ["predictions", "targets", "mask"]
-        self.takes_weights = WEIGHTS in names
-        self.reads_mask = len(names) - self.takes_weights != 2
+        self.takes_weights, self.reads_inputs = WEIGHTS in names, INPUTS in names
+        self.reads_mask = len(names) - self.takes_weights - self.reads_inputs != 2
         self._weights: AnyArray | None = None
+        self._inputs: AnyArray | dict[str, AnyArray] | None = None
+        self.fields: tuple[InputField, ...] = ()
         self.units: Units | None = None
         self.function = function
         self.name = self.description = name
@@ -70,6 +75,18 @@ class OwnObjective:
     def begin(self, rows: Rows) -> None:
         """See `Objective.begin`; the function gets no groups."""
         self._weights = None if rows.weights is None else _fixed(rows.weights.double().cpu().numpy())
+        if self.reads_inputs and rows.inputs is not None:
+            self._inputs = self._fields_of(np.ascontiguousarray(rows.inputs.cpu().numpy()))
+
+    def _fields_of(self, rows: AnyArray) -> AnyArray | dict[str, AnyArray]:
+        """Return rows (B, N), or the inputs of a model that takes several by name."""
+        if not any(each.name for each in self.fields):
+            return _fixed(rows)
+        kinds = {"float": np.float32, "int": np.int64, "bool": np.bool_}
+        return {
+            each.name: _fixed(rows[:, each.start : each.stop].reshape(-1, *each.shape).astype(kinds[each.kind]))
+            for each in self.fields
+        }
 
     def losses(self, logits: torch.Tensor, targets: torch.Tensor) -> FloatArray:
         """Return the function's value of each candidate, shape (K,); see `Objective.losses`."""
@@ -105,8 +122,16 @@ class OwnObjective:
         return out
 
     def _value(self, arguments: list[AnyArray]) -> float:
+        named: dict[str, object] = {WEIGHTS: self._weights} if self.takes_weights else {}
+        if self.reads_inputs:
+            if self._inputs is None:
+                raise ObjectiveError(
+                    f"objective {self.name!r} reads the inputs of the rows, which this search does not have. Leave the parameter "
+                    f"{INPUTS!r} out."
+                )
+            named[INPUTS] = self._inputs
         try:
-            value = self.function(*arguments, **({WEIGHTS: self._weights} if self.takes_weights else {}))
+            value = self.function(*arguments, **named)
         except Exception as error:  # the user's own code
             raise ObjectiveError(
                 f"objective {self.name!r} raised {type(error).__name__}: {brief(error)}{_where(error)}; it is called with "

@@ -63,6 +63,7 @@ class WorstGroup:
 
     is_stepped = True
     reads_mask = False
+    reads_inputs = False
     lower_bound: float | None = 0.0
 
     def __init__(self, column: int | None = None, shown: str = "class") -> None:

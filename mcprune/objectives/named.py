@@ -9,9 +9,10 @@ import numpy as np
 
 from mcprune.errors import ConfigError, ObjectiveError
 from mcprune.objectives.base import Objective
-from mcprune.objectives.classification import CrossEntropy, ErrorRate
+from mcprune.objectives.classification import CrossEntropy, ErrorRate, ExactMatch
 from mcprune.objectives.custom import OwnObjective, Units, from_file
 from mcprune.objectives.decisions import Cost, WorstGroup
+from mcprune.objectives.dense import DenseDivergence
 from mcprune.objectives.losses import (
     BINARY,
     CROSS_ENTROPY,
@@ -26,10 +27,16 @@ from mcprune.objectives.losses import (
 )
 from mcprune.objectives.ranking import BackgroundAt, RocAuc, Significance
 from mcprune.objectives.specs import FUNCTION, PLAIN, USAGE, check_text, is_file
-from mcprune.types import FloatArray
+from mcprune.types import FloatArray, InputField
 
 WITHOUT_NUMBER: dict[str, RowLoss] = {loss.name: loss for loss in (SQUARED, Absolute(), Poisson(), BINARY)}
-PLAIN_OBJECTIVES: dict[str, Callable[[], Objective]] = {PLAIN: CrossEntropy, "error": ErrorRate, "auc": RocAuc}
+PLAIN_OBJECTIVES: dict[str, Callable[[], Objective]] = {
+    PLAIN: CrossEntropy,
+    "error": ErrorRate,
+    "auc": RocAuc,
+    "kl": DenseDivergence,
+    "exact-match": ExactMatch,
+}
 PLAIN_NAMES = (*PLAIN_OBJECTIVES, *WITHOUT_NUMBER)
 
 
@@ -48,6 +55,7 @@ def make_objective(
     *,
     is_weighted: bool = False,
     units: Units | None = None,
+    fields: tuple[InputField, ...] = (),
 ) -> Objective:
     """Return the objective that a text, or a function, means for a data set.
 
@@ -62,6 +70,8 @@ def make_objective(
         Rows have sample weights, which the objective must take.
     units : Units, optional
         From scaled numbers to the unit of the targets, where these are numbers.
+    fields : tuple of InputField, optional
+        The inputs in a row, where the model takes several.
 
     Raises
     ------
@@ -69,7 +79,9 @@ def make_objective(
         A name, parameter, class or column that does not exist; a function that takes no weights.
     """
     if not isinstance(text, str) or is_file(text):
-        return _own(text, units, is_weighted=is_weighted)
+        own = _own(text, units, is_weighted=is_weighted)
+        own.fields = fields
+        return own
     if text.startswith(FUNCTION):
         raise ConfigError(
             f"objective={text!r} was a function given from Python, which a file cannot hold; give --objective FILE.py:NAME"

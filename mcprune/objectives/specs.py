@@ -14,6 +14,7 @@ USAGE = {
     "auc": "auc",
     "rejection": "rejection:EFFICIENCY[:SIGNAL]",
     "significance": "significance[:S:B][:SIGNAL]",
+    "kl": "kl",
     "cost": "cost:0,1;5,0 (rows are true classes)",
     "worst-group": "worst-group[:COLUMN]",
     "squared": "squared",
@@ -22,12 +23,13 @@ USAGE = {
     "quantile": "quantile:LEVEL",
     "poisson": "poisson",
     "binary-cross-entropy": "binary-cross-entropy",
+    "exact-match": "exact-match",
 }
 # By task, the one by default first; those that backprop minimises too.
 OF_TASK = {
-    "classification": ("cross-entropy", "error", "auc", "rejection", "significance", "cost", "worst-group"),
+    "classification": ("cross-entropy", "error", "auc", "rejection", "significance", "cost", "worst-group", "kl"),
     "regression": ("squared", "absolute", "huber", "quantile", "poisson"),
-    "multilabel": ("binary-cross-entropy",),
+    "multilabel": ("binary-cross-entropy", "exact-match"),
 }
 LOSSES = ("cross-entropy", *OF_TASK["regression"], "binary-cross-entropy")
 DEFAULTS = tuple(names[0] for names in OF_TASK.values())

@@ -97,6 +97,7 @@ def make_rows(plan: Plan, folds: Folds) -> EvaluationRows:
         input_noise=plan.train.input_noise,
         weights=data.train.weights,
         groups=data.train.groups,
+        with_inputs=plan.objective.reads_inputs,
     )
 
 

@@ -72,4 +72,5 @@ class Validation:
             gates=gates,
             groups=groups,
             weights=self.weights,
+            inputs=self.features,
         )

@@ -15,8 +15,9 @@ from mcprune.models.flops import multiply_accumulates
 from mcprune.models.forward import home
 from mcprune.models.layers import ELEMENTWISE
 from mcprune.models.modes import evaluating
+from mcprune.models.parametrized import folded
 from mcprune.sites.block_costs import block_costs
-from mcprune.sites.channels.calls import CONVOLUTIONS
+from mcprune.sites.channels.calls import CONVOLUTIONS, TRANSPOSED
 from mcprune.sites.cost_terms import UNITS, Costs, Layer, costs_of
 from mcprune.sites.layer_chains import chain_of, row_shape
 from mcprune.sites.site_map import SiteMap
@@ -46,6 +47,7 @@ def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Seq
     """
     if unit not in UNITS:
         raise ConfigError(f"The unit {unit!r} is none of {', '.join(UNITS)}. Choose one of them.")
+    model = folded(model)
     shape = tuple(input_shape) if input_shape is not None else None
     if sites.blocks:
         return block_costs(model, sites, unit, shape or _flat(model, sites))
@@ -72,7 +74,7 @@ def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Seq
         numbers = sum(parameter.numel() for parameter in layer.parameters())
         if isinstance(layer, CONVOLUTIONS) and not any(each.signals for each in layers):
             reads = None  # inputs before a convolution are replaced by zeros: they save nothing
-        if isinstance(layer, (nn.Linear, *CONVOLUTIONS)):
+        if isinstance(layer, (nn.Linear, *CONVOLUTIONS)) and not isinstance(layer, TRANSPOSED):
             if not is_zero and layer.bias is None and reads is not None and unit == "parameters":
                 raise ModelError(
                     f"without some of its inputs layer {stage!r} of {name} gains biases, since a dropped one is not 0 there: "

@@ -10,9 +10,11 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from mcprune.errors import ConfigError, ModelError
+from mcprune.models.adapters import hard_columns
 from mcprune.models.mlp import MLP
 from mcprune.models.modes import evaluating
 from mcprune.sites.block_gates import block_gates
+from mcprune.sites.channels.calls import TRANSPOSED
 from mcprune.sites.site_map import SiteGroup, SiteMap
 from mcprune.types import BoolArray, FloatArray
 
@@ -60,6 +62,7 @@ class GatedModel(nn.Module):
         self.model = model
         self.sites = sites
         self._inputs = sites.inputs
+        self._hard = None if sites.inputs is None else hard_columns(model, sites.inputs.size)
         modules = dict(model.named_modules())
         for group in sites.units:
             layer = modules.get(group.layer)
@@ -71,7 +74,8 @@ class GatedModel(nn.Module):
                 )
         for group in sites.channels:
             missing = [name for name in (*group.parts, *group.gated) if name not in modules]
-            width = len(getattr(modules.get(group.layer), "weight", ()))
+            layer = modules.get(group.layer)
+            width = layer.out_channels if isinstance(layer, TRANSPOSED) else len(getattr(layer, "weight", ()))
             if missing or width != group.size:
                 got = f"{missing[0]!r} is missing" if missing else f"it has {width}"
                 raise ModelError(
@@ -209,6 +213,8 @@ class GatedModel(nn.Module):
                 "are sites. Give the rows that the sites were planned for."
             )
         chosen = gates[..., group.start : group.stop]
+        if self._hard is not None:
+            chosen = torch.where(self._hard.to(chosen.device), (chosen > 0.5).to(chosen.dtype), chosen)
         return (flat * _like(chosen, flat)).view(x.shape)
 
 
@@ -259,6 +265,18 @@ def _multiplier(
     return hook
 
 
+def _input_sizes(layer: nn.Module, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return the root mean square of the channel that each weight of a convolution reads, in a shape that broadcasts."""
+    batched = x if x.dim() == weight.dim() else x[None]
+    rms = batched.square().mean(dim=(0, *range(2, batched.dim()))).sqrt()
+    ones = (1,) * (weight.dim() - 2)
+    if isinstance(layer, TRANSPOSED):
+        return rms.view(-1, 1, *ones)
+    assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+    groups = rms.view(layer.groups, 1, -1).expand(-1, weight.shape[0] // layer.groups, -1)
+    return groups.reshape(weight.shape[0], weight.shape[1], *ones)
+
+
 @torch.no_grad()
 def effects(gated: GatedModel, rows: torch.Tensor) -> FloatArray:
     """Estimate how much each site matters, (N,): of a weight |w| times the root mean square of the signal that it multiplies.
@@ -279,12 +297,12 @@ def effects(gated: GatedModel, rows: torch.Tensor) -> FloatArray:
         def note(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
             x = inputs[0].detach()
             weight = layer.get_parameter("weight").detach()
-            if isinstance(layer, nn.Conv2d):
-                rms = x.square().mean(dim=(0, 2, 3)).sqrt()
-                rms = rms.view(layer.groups, 1, -1).expand(-1, weight.shape[0] // layer.groups, -1)
-                factor = rms.reshape(weight.shape[0], weight.shape[1], 1, 1)
-            else:
+            if isinstance(layer, nn.Embedding):
+                factor = torch.ones(())
+            elif isinstance(layer, nn.Linear):
                 factor = x.flatten(0, -2).square().mean(dim=0).sqrt()
+            else:
+                factor = _input_sizes(layer, x, weight)
             out[group.start : group.stop] = (weight.abs() * factor).flatten().double().cpu().numpy()
 
         return note

@@ -83,11 +83,11 @@ def chain_of(model: nn.Module, shape: tuple[int, ...] | None, n_inputs: int | No
     chain = Chain(child, f"{name}.", stages)
     rows = shape or row_shape(chain, shape, n_inputs)
     dtype, device = home(model)
-    x = random_rows(rows).to(device=device, dtype=dtype)
+    x = random_rows(rows, model).to(device=device, dtype=dtype)
     with torch.no_grad(), evaluating(model):
         whole = run_model(lambda: model(x), model, rows)
         inner = run_model(lambda: child(x.flatten(1) if chain.width == math.prod(rows) else x), child, rows)
-    return chain if torch.equal(whole, inner) else None
+    return chain if whole.dtype == inner.dtype and torch.equal(whole, inner) else None
 
 
 def _flatten(name: str, layer: nn.Module) -> list[Stage] | None:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from mcprune.errors import ConfigError, ModelError
-from mcprune.models.forward import home
+from mcprune.models.forward import zero_rows
 from mcprune.models.modes import evaluating
 from mcprune.sites.blocks.description import KINDS as BLOCK_KINDS
 from mcprune.sites.blocks.description import SubBlock, kind_and_size
@@ -275,10 +275,9 @@ def _calls(model: nn.Module, layers: Mapping[str, nn.Module], shape: Sequence[in
     if any(is_lazy(parameter) for parameter in model.parameters()):  # a run would give them their shapes
         return order
     hooks = [layer.register_forward_hook(lambda *_, name=name: order.append(name)) for name, layer in layers.items()]
-    dtype, device = home(model)
     try:
         with torch.no_grad(), evaluating(model):
-            model(torch.zeros((2, *shape), dtype=dtype, device=device))
+            model(zero_rows(model, 2, shape))
     except Exception:  # the user's own code; who runs the model says what is wrong
         return []
     finally:

@@ -14,9 +14,9 @@ from torch import nn
 
 from mcprune.errors import ModelError
 from mcprune.models.flops import multiply_accumulates
-from mcprune.models.forward import home, run_model
+from mcprune.models.forward import run_model, zero_rows
 from mcprune.models.modes import evaluating
-from mcprune.sites.channels.calls import CONVOLUTIONS, NORMS
+from mcprune.sites.channels.calls import CONVOLUTIONS, NORMS, TRANSPOSED
 from mcprune.sites.channels.choice import why_missing
 from mcprune.sites.channels.groups import ChannelGroup, channel_groups
 from mcprune.sites.cost_terms import Costs, Layer, costs_of
@@ -71,14 +71,15 @@ def positions(model: nn.Module, rows: Sequence[int]) -> dict[str, int]:
     for name, layer in model.named_modules():
         if isinstance(layer, PRODUCTS):
 
-            def note(module: nn.Module, _: object, out: torch.Tensor, name: str = name) -> None:
-                counts[name] = counts.get(name, 0) + out[0].numel() // len(_weight(module))
+            def note(module: nn.Module, inputs: tuple[torch.Tensor, ...], out: torch.Tensor, name: str = name) -> None:
+                # A transposed convolution uses its weights once for each place that it reads.
+                signal = inputs[0] if isinstance(module, TRANSPOSED) else out
+                counts[name] = counts.get(name, 0) + signal[0].numel() // len(_weight(module))
 
             hooks.append(layer.register_forward_hook(note))
-    dtype, device = home(model)
     try:
         with torch.no_grad(), evaluating(model):
-            run_model(lambda: model(torch.zeros(2, *rows, dtype=dtype, device=device)), model, tuple(rows))
+            run_model(lambda: model(zero_rows(model, 2, rows)), model, tuple(rows))
     finally:
         for hook in hooks:
             hook.remove()
@@ -103,8 +104,8 @@ def _of_weights(model: nn.Module, sites: SiteMap, unit: str, rows: Sequence[int]
 
 def _of_channels(model: nn.Module, sites: SiteMap, unit: str, rows: Sequence[int]) -> Costs:
     by_layer = {group.layer: group for group in channel_groups(model, rows)}
-    # Which group of sites a layer reads, with the columns of each channel, and which it makes or hands on.
-    reads: dict[str, tuple[int, int]] = {}
+    # Which groups of sites a layer reads, with the columns of each channel and of all, and which it makes or hands on.
+    reads: dict[str, list[tuple[int, int, int]]] = {}
     writes: dict[str, int] = {}
     for place, site in enumerate(sites.groups):
         if site.kind == "inputs":
@@ -117,26 +118,36 @@ def _of_channels(model: nn.Module, sites: SiteMap, unit: str, rows: Sequence[int
                 "sites again with site_map(model, ...), or give the budget in sites."
             )
         writes |= dict.fromkeys(group.parts, place)
-        reads |= {reader.layer: (place, reader.spread) for reader in group.readers}
+        for reader in group.readers:
+            reads.setdefault(reader.layer, []).append((place, reader.spread, reader.spread * group.size))
     places = positions(model, rows) if unit == "macs" else {}
     layers = [
-        _layer(model.get_submodule(name), reads.get(name), writes.get(name), places.get(name, 1))
+        part
         for name in sorted({*reads, *writes})
+        for part in _layers(model.get_submodule(name), reads.get(name, []), writes.get(name), places.get(name, 1))
     ]
     return costs_of([*layers, _rest(model, layers, sites, unit, rows)], sites, unit)
 
 
-def _layer(layer: nn.Module, reads: tuple[int, int] | None, writes: int | None, places: int) -> Layer:
-    """One layer between groups: numbers for each pair of channels, or of each channel where it makes none from others."""
+def _layers(layer: nn.Module, reads: list[tuple[int, int, int]], writes: int | None, places: int) -> list[Layer]:
+    """One layer between groups: numbers for each pair of channels, or of each channel where it makes none from others.
+
+    A layer that reads several groups side by side is one for each of them, and one for the columns of no group.
+    """
     if not isinstance(layer, PRODUCTS):
         width = layer.num_features if isinstance(layer, NORMS) else _weight(layer).numel()
-        return Layer(None, writes, 0, 1, 1, sum(tensor.numel() for tensor in layer.parameters(recurse=False)) // width)
+        return [
+            Layer(None, writes, 0, 1, 1, sum(tensor.numel() for tensor in layer.parameters(recurse=False)) // width)
+        ]
     weight = _weight(layer)
-    signals = weight[0].numel()
-    if reads is not None:
-        signals = reads[1] * weight[0, 0].numel()
-    outputs = 1 if writes is not None else len(weight)
-    return Layer(None if reads is None else reads[0], writes, signals, outputs, places, int(layer.bias is not None))
+    columns, rows = (0, 1) if isinstance(layer, TRANSPOSED) else (1, 0)
+    kernel = weight[0, 0].numel()
+    outputs = 1 if writes is not None else weight.shape[rows]
+    out = [Layer(place, writes, spread * kernel, outputs, places) for place, spread, _ in reads]
+    rest = weight.shape[columns] - sum(width for _, _, width in reads)
+    if rest:
+        out.append(Layer(None, writes, rest * kernel, outputs, places))
+    return [out[0]._replace(others=int(layer.bias is not None)), *out[1:]]
 
 
 def _rest(model: nn.Module, layers: list[Layer], sites: SiteMap, unit: str, rows: Sequence[int]) -> Layer:

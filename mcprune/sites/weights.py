@@ -11,19 +11,25 @@ from torch.nn.parameter import is_lazy
 
 from mcprune.errors import ModelError
 
-# Modules whose `weight` is a table of single weights, one site an element.
-WEIGHTED = (nn.Linear, nn.Conv2d)
+# Modules whose `weight` is a table of single weights, one site an element; embeddings where they are named.
+WEIGHTED = (
+    *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
+NAMED = (*WEIGHTED, nn.Embedding)
 # What a kept weight that was trained to exactly 0 becomes: far below any rounding, and counted as kept.
 NEARLY_ZERO = 1e-30
 
 
-def weighted_layers(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
-    """Every Linear and Conv2d of a model by name."""
+def weighted_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Every linear and convolution layer of a model by name."""
     return {name: layer for name, layer in model.named_modules() if isinstance(layer, WEIGHTED)}
 
 
 def weight_layers(model: nn.Module, named: tuple[str, ...] = ()) -> list[tuple[str, tuple[int, ...]]]:
-    """Return (name, shape of the weight) of each Linear and Conv2d layer, or of the named ones, in the model's order.
+    """Return (name, shape of the weight) of each linear and convolution layer, or of the named ones, in the model's order.
+
+    An embedding has sites where it is named.
 
     Raises
     ------
@@ -31,17 +37,17 @@ def weight_layers(model: nn.Module, named: tuple[str, ...] = ()) -> list[tuple[s
         A name that is no such layer, no such layer at all, a weight without a shape yet, one that is shared by two layers,
         or one that is computed from other parameters whenever it is used.
     """
-    layers = weighted_layers(model)
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, NAMED if named else WEIGHTED)}
     listing = ", ".join(layers)
     if not layers:
-        raise ModelError(f"{type(model).__name__} has no Linear or Conv2d layer, so there are no weights to drop.")
+        raise ModelError(f"{type(model).__name__} has no linear or convolution layer, so there are no weights to drop.")
     modules = dict(model.named_modules())
     for name in named:
         if name not in layers:
             reason = f"is a {type(modules[name]).__name__}" if name in modules else "does not exist"
             raise ModelError(
-                f"layer {name!r} {reason} in {type(model).__name__}: only weights of Linear and Conv2d layers are sites. "
-                f"Choose among {listing}."
+                f"layer {name!r} {reason} in {type(model).__name__}: only weights of linear and convolution layers, and of "
+                f"embeddings, are sites. Choose among {listing}."
             )
     owners: dict[int, str] = {}
     out = []
@@ -117,14 +123,14 @@ def hold_zeros(model: nn.Module) -> list[torch.utils.hooks.RemovableHandle]:
     """
     handles = []
     for layer in model.modules():
-        if isinstance(layer, WEIGHTED) and bool((layer.weight == 0).any()) and layer.weight.requires_grad:
+        if isinstance(layer, NAMED) and bool((layer.weight == 0).any()) and layer.weight.requires_grad:
             kept = (layer.weight.detach() != 0).to(layer.weight)
             handles.append(layer.weight.register_hook(lambda gradient, kept=kept: gradient * kept))  # type: ignore[no-untyped-call]
     return handles
 
 
 def nonzero_weights(model: nn.Module) -> int:
-    """Return how many weights of Linear and Conv2d layers are other than 0, biases not counted."""
+    """Return how many weights of linear and convolution layers are other than 0, biases not counted."""
     return sum(int((layer.weight != 0).sum()) for layer in model.modules() if isinstance(layer, WEIGHTED))
 
 

@@ -9,19 +9,23 @@ from typing import NotRequired, TypedDict, cast
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from mcprune.config.files import read_options
 from mcprune.data.coding.coding import Coding
 from mcprune.data.new_rows import take_rows
+from mcprune.data.packed import pack
 from mcprune.data.roles.targets import Label, label_array
 from mcprune.data.roles.tasks import CLASSIFICATION, LINKS, REGRESSION, TargetScaler
 from mcprune.data.scale import Scaler
 from mcprune.errors import ConfigError, FolderError, McpruneError, ModelError, brief
+from mcprune.models.adapters import Adapter, adapted, field_from, unwrapped
 from mcprune.models.layers import Scatter
 from mcprune.sites.site_map import site_map
 from mcprune.sites.weights import hold_zeros
 from mcprune.storage.layout import CONFIG, MASK, read_json
 from mcprune.surgery.model_files import DESCRIPTION, ModelContent, is_custom_model, load_model
+from mcprune.surgery.trial import cuttable_sites
 from mcprune.training.classifiers import shrunken
 from mcprune.types import AnyArray, Float32Array
 
@@ -50,6 +54,8 @@ class ModelExtra(TypedDict):
     holds_zeros: NotRequired[bool]
     task: NotRequired[str]
     targets: NotRequired[TargetExtra]
+    fields: NotRequired[list[list[object]]]
+    adapter: NotRequired[dict[str, object]]
 
 
 class PrunedModel(nn.Module):
@@ -122,6 +128,7 @@ class PrunedModel(nn.Module):
         self.coding = Coding.from_dict(extra["coding"]) if "coding" in extra else None
         if self.coding is not None and self.coding.names != self.feature_names:
             raise ValueError("the columns of the table do not fit the names of the features")
+        self.fields = tuple(field_from(each) for each in extra.get("fields", []))
         self.image_shape = tuple(extra["image_shape"]) if extra["image_shape"] else None
         if extra.get("holds_zeros"):  # dropped weights: training on leaves them at 0
             hold_zeros(self.model)
@@ -151,7 +158,7 @@ class PrunedModel(nn.Module):
         ----------
         X : data frame or array-like
             A frame (pandas, polars, pyarrow, ...) with the kept columns among others, in any order; or an array of shape
-            (rows, N) or (rows, n), or of images.
+            (rows, N) or (rows, n), or of images. Of a model of several inputs also a dict or tuple of them, as it takes them.
 
         Returns
         -------
@@ -164,7 +171,7 @@ class PrunedModel(nn.Module):
             A kept column that is missing, holds texts or has a gap (the row and the column are named), or rows of
             another width.
         """
-        return take_rows("the rows", X, self, self.columns.tolist())
+        return take_rows("the rows", pack(X, self.fields), self, self.columns.tolist())
 
     def predict_proba(self, X: object) -> Float32Array:
         """Probabilities of the classes, in the order of `labels`, or of each of several labels.
@@ -274,8 +281,12 @@ def _cut_like(folder: str | Path, model: nn.Module) -> nn.Module:
     content = read_json(folder, MASK)
     kinds = read_options(Path(folder) / CONFIG).get("sites", "inputs")
     n_inputs = len(extra["feature_names"])
-    whole = copy.deepcopy(model).cpu().eval()
-    sites = site_map(whole, str(kinds), n_inputs)
+    adapter = Adapter.from_dict(extra.get("adapter", {}))
+    whole = adapted(copy.deepcopy(unwrapped(model)).cpu(), adapter).eval()
+    if any(is_lazy(each) for each in whole.parameters()):
+        whole(torch.zeros(1, n_inputs))
+    kinds, _ = cuttable_sites(whole, str(kinds), (n_inputs,))
+    sites = site_map(whole, kinds, n_inputs)
     mask = np.zeros(sites.size, bool)
     if content["n_sites"] != sites.size:
         raise FolderError(

@@ -12,6 +12,7 @@ from mcprune.models.forward import home
 from mcprune.models.layers import ELEMENTWISE, Scatter
 from mcprune.models.mlp import MLP
 from mcprune.models.modes import evaluating
+from mcprune.models.parametrized import folded
 from mcprune.models.registry import is_built_in
 from mcprune.sites.gates import GatedModel, as_mask
 from mcprune.sites.layer_chains import Chain, chain_of, row_shape
@@ -77,6 +78,7 @@ def shrink(
         )
     if not bool(chosen.any()):
         raise ConfigError(f"the mask keeps none of the {sites.size} sites. Keep at least one.")
+    model = folded(model)
     masked = GatedModel(model, sites)
     if sites.blocks:
         return _shrink_with_blocks(model, sites, chosen, input_shape)

@@ -1,7 +1,7 @@
 """Cut dropped channels out of a network: layers that produce them lose rows, layers that read them lose columns."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from torch import nn
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.forward import home
 from mcprune.models.layers import Scatter
-from mcprune.sites.channels.calls import CONVOLUTIONS, NORMS
+from mcprune.sites.channels.calls import CONVOLUTIONS, NORMS, TRANSPOSED
 from mcprune.sites.channels.choice import why_missing
 from mcprune.sites.channels.groups import ChannelGroup, channel_groups
 from mcprune.sites.gates import GatedModel
@@ -48,6 +48,7 @@ def shrink_channels(
     original = copy.deepcopy(model).cpu().double().eval()
     groups = {group.layer: group for group in channel_groups(original, rows)}
     small = copy.deepcopy(original)
+    pairs: list[tuple[ChannelGroup, torch.Tensor]] = []
     for site in sites.groups:
         if site.kind == "inputs":
             continue
@@ -55,7 +56,8 @@ def shrink_channels(
         kept = mask[site.start : site.stop].nonzero().flatten()
         _check(site, group, kept, model)
         if group is not None and kept.numel() < site.size:
-            cut(small, group, kept)
+            pairs.append((group, kept))
+    cut(small, pairs)
     inputs = sites.inputs
     if inputs is not None:
         small = Scatter(small, mask[inputs.start : inputs.stop].nonzero().flatten().tolist(), rows)
@@ -109,34 +111,47 @@ def _check(site: SiteGroup, group: ChannelGroup | None, kept: torch.Tensor, mode
         )
 
 
-def cut(model: nn.Module, group: ChannelGroup, kept: torch.Tensor) -> None:
-    """Keep only some channels of a group in a model, in place.
+def cut(model: nn.Module, groups: Sequence[tuple[ChannelGroup, torch.Tensor]]) -> None:
+    """Keep only some channels of groups in a model, in place.
 
     Parameters
     ----------
     model : nn.Module
-    group : ChannelGroup
-    kept : Tensor of int64
-        Ascending.
+        Its layers have all their channels.
+    groups : sequence of (ChannelGroup, Tensor of int64)
+        With the kept channels, ascending. All at once, since a layer may read several groups side by side.
     """
-    for name in group.parts:
-        _cut_rows(model.get_submodule(name), kept)
-    for reader in group.readers:
-        columns = (kept[:, None] * reader.spread + torch.arange(reader.spread)).flatten()
-        _cut_columns(model.get_submodule(reader.layer), columns)
+    columns: dict[str, torch.Tensor] = {}  # that each layer keeps
+    for group, kept in groups:
+        dropped = torch.ones(group.size, dtype=torch.bool)
+        dropped[kept] = False
+        for reader in group.readers:
+            layer = model.get_submodule(reader.layer)
+            width = layer.get_parameter("weight").shape[0 if isinstance(layer, TRANSPOSED) else 1]
+            mask = columns.setdefault(reader.layer, torch.ones(width, dtype=torch.bool))
+            mask[reader.offset : reader.offset + group.size * reader.spread][
+                dropped.repeat_interleave(reader.spread)
+            ] = False
+    for group, kept in groups:
+        for name in group.parts:
+            _cut_rows(model.get_submodule(name), kept)
+    for name, mask in columns.items():
+        _cut_columns(model.get_submodule(name), mask.nonzero().flatten())
 
 
-def _keep(layer: nn.Module, name: str, pick: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def _keep(layer: nn.Module, name: str, kept: torch.Tensor, dim: int) -> None:
+    """Keep some slices of a tensor of a layer, in place; a layer without it stays as it is."""
     tensor = getattr(layer, name, None)
     if isinstance(tensor, nn.Parameter):
-        setattr(layer, name, nn.Parameter(pick(tensor.detach()).clone(), tensor.requires_grad))
+        setattr(layer, name, nn.Parameter(tensor.detach().index_select(dim, kept), tensor.requires_grad))
     elif isinstance(tensor, torch.Tensor):
-        setattr(layer, name, pick(tensor).clone())
+        setattr(layer, name, tensor.index_select(dim, kept))
 
 
 def _cut_rows(layer: nn.Module, kept: torch.Tensor) -> None:
     for name in ("weight", "bias", "running_mean", "running_var"):
-        _keep(layer, name, lambda tensor: tensor[kept])
+        dim = 1 if name == "weight" and isinstance(layer, TRANSPOSED) else 0
+        _keep(layer, name, kept, dim)
     count = kept.numel()
     if isinstance(layer, NORMS):
         layer.num_features = count
@@ -152,7 +167,7 @@ def _cut_rows(layer: nn.Module, kept: torch.Tensor) -> None:
 
 
 def _cut_columns(layer: nn.Module, columns: torch.Tensor) -> None:
-    _keep(layer, "weight", lambda tensor: tensor[:, columns])
+    _keep(layer, "weight", columns, 0 if isinstance(layer, TRANSPOSED) else 1)
     if isinstance(layer, nn.Linear):
         layer.in_features = columns.numel()
     else:

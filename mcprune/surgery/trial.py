@@ -11,7 +11,8 @@ from mcprune.errors import ModelError, brief
 from mcprune.sites.blocks.description import KINDS as BLOCK_KINDS
 from mcprune.sites.blocks.description import kind_and_size
 from mcprune.sites.blocks.find import sub_blocks, why_not
-from mcprune.sites.channels.groups import OUTPUT, channel_groups
+from mcprune.sites.channels.follow import OUTPUT
+from mcprune.sites.channels.groups import channel_groups
 from mcprune.sites.site_map import SiteMap, hidden_layers, parse_kinds, site_map
 from mcprune.sites.weights import weighted_layers
 from mcprune.surgery.shrink import shrink
@@ -39,10 +40,14 @@ def require_cuttable(model: nn.Module, sites: SiteMap, shape: Sequence[int]) -> 
 
 
 def _trials(sites: SiteMap) -> list[BoolArray]:
-    """Return masks that drop the first site of every group, and masks that drop every second sub-block."""
+    """Return masks that drop the first site of every group of several, and masks that drop every second sub-block.
+
+    A group of one site is looked at where it is kept.
+    """
     first = [group.start for group in sites.groups if group.size > 1]
     whole = [group.start for group in sites.groups if group.kind == "blocks"]
-    masks = []
+    is_single = any(group.size == 1 and group.kind != "blocks" for group in sites.groups)
+    masks = [np.ones(sites.size, np.bool_)] if is_single and not first else []
     for dropped in (first, whole[::2], whole[1::2]):
         mask = np.ones(sites.size, np.bool_)
         mask[dropped] = False

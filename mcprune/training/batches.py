@@ -117,6 +117,8 @@ class EvaluationRows:
     weights : ndarray of float64, shape (all rows,), optional
     groups : ndarray of int64, shape (all rows,), optional
         For objectives that compare groups of rows.
+    with_inputs : bool
+        The objective reads the inputs of the rows.
     """
 
     def __init__(
@@ -130,7 +132,9 @@ class EvaluationRows:
         input_noise: float = 0.0,
         weights: FloatArray | None = None,
         groups: IntArray | None = None,
+        with_inputs: bool = False,
     ) -> None:
+        self._with_inputs = with_inputs
         everything = np.arange(len(targets))
         self.folds = Folds((everything,), (everything,)) if folds is None else folds
         shuffle = generator(seed, Stream.EVALUATION_ORDER)
@@ -181,4 +185,6 @@ class EvaluationRows:
 
     def _rows(self, part: slice | torch.Tensor) -> Rows | None:
         weights, groups = (None if one is None else one[part] for one in self._row_data)
+        if self._with_inputs:
+            return Rows(weights, groups, self.features[:, part].T)
         return None if weights is None and groups is None else Rows(weights, groups)

@@ -63,6 +63,7 @@ def value_of(
     gates: torch.Tensor | None = None,
     groups: IntArray | None = None,
     weights: FloatArray | None = None,
+    inputs: torch.Tensor | None = None,
 ) -> float | None:
     """Return the objective of a classifier on rows of its own; None where it is not defined there.
 
@@ -76,16 +77,17 @@ def value_of(
     groups : ndarray of int64, shape (rows,), optional
     weights : ndarray of float64, shape (rows,), optional
         Sample weights.
+    inputs : tensor, shape (rows, N), optional
+        The rows as the whole classifier reads them, for an objective that reads them.
     """
     if not len(targets):
         return None
     model.eval()
     parts = [features[first : first + PART] for first in range(0, len(targets), PART)]
     logits = torch.cat([model(part) if gates is None else model(part, gates) for part in parts])[None]
-    objective.begin(
-        Rows(*(None if one is None else torch.from_numpy(one).to(targets.device) for one in (weights, groups)))
-    )
+    shares, members = (None if one is None else torch.from_numpy(one).to(targets.device) for one in (weights, groups))
     try:
+        objective.begin(Rows(shares, members, inputs if objective.reads_inputs else None))
         losses = losses_of(objective, logits, targets, mask[None])
     except ObjectiveError:  # a class that is not among these rows
         return None

@@ -48,9 +48,8 @@ def test_channels_cost_what_the_cut_network_has(name: str) -> None:
     smallest[[group.start for group in sites.groups]] = True
     for mask in (smallest, *masks(sites, 6, 1)):
         small = copy.deepcopy(model)
-        for group in sites.groups:
-            kept = torch.from_numpy(mask[group.start : group.stop]).nonzero().flatten()
-            cut(small, found[group.layer], kept)
+        kept = [torch.from_numpy(mask[group.start : group.stop]).nonzero().flatten() for group in sites.groups]
+        cut(small, [(found[group.layer], each) for group, each in zip(sites.groups, kept, strict=True)])
         for unit, each in costs.items():
             assert int(each.of(each.counts(mask))) == counted(small, unit)
     assert costs["macs"].smallest < costs["macs"].whole // 20

@@ -91,7 +91,7 @@ def test_what_cannot_be_is_refused():
         gated(batch(), torch.ones(40, gated.sites.size))
     with pytest.raises(ModelError, match=r"is a ReLU.*Choose among layers\.0, layers\.2"):
         site_map(MLP((36, 9, 4)), "weights:layers.1", 36)
-    with pytest.raises(ModelError, match="no Linear or Conv2d"):
+    with pytest.raises(ModelError, match="no linear or convolution layer"):
         site_map(nn.Sequential(nn.ReLU()), "weights", 36)
     tied = nn.Sequential(nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 5))
     tied[2].weight = tied[0].weight

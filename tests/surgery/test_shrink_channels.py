@@ -1,5 +1,6 @@
 """Channels: the groups that are found, and networks that are cut physically and give the masked one's outputs."""
 
+import copy
 import json
 
 import numpy as np
@@ -129,14 +130,14 @@ def test_forgetting_a_tied_layer_is_noticed(nets, name, monkeypatch):
     mask = net.at_least_one(np.random.default_rng(2).random(net.sites.size) < 0.5)
     whole = shrinking.cut
 
-    def forgetful(model, group, kept):
+    def forgetful(model, groups):
         """The last layer of each group that is tied keeps the first channels in place of the kept ones."""
-        last = group.parts[-1]
-        weight = model.get_submodule(last).weight.detach().clone()
-        whole(model, group, kept)
-        if len(group.parts) > 2:
-            layer = model.get_submodule(last)
-            layer.weight = nn.Parameter(weight[: kept.numel()])
+        wrong = [(group, torch.arange(kept.numel())) for group, kept in groups if len(group.parts) > 2]
+        other = copy.deepcopy(model)
+        whole(other, wrong + [pair for pair in groups if len(pair[0].parts) <= 2])
+        whole(model, groups)
+        for group, _ in wrong:
+            model.get_submodule(group.parts[-1]).weight = other.get_submodule(group.parts[-1]).weight
 
     monkeypatch.setattr(shrinking, "cut", forgetful)
     with pytest.raises(ModelError, match="was built and gives outputs that differ"):
@@ -218,14 +219,70 @@ def plain(*middle, planes=4):
     )
 
 
-class Squeeze(nn.Module):
+class Sigmoids(nn.Module):
     def __init__(self):
         super().__init__()
         self.first, self.last = nn.Conv2d(1, 4, 1), nn.Linear(4, 2)
 
     def forward(self, x):
+        return self.last(torch.sigmoid(self.first(x)).mean((2, 3)))
+
+
+class Batches(Sigmoids):
+    def forward(self, x):
+        return self.last(torch.softmax(self.first(x), 1).mean((2, 3)))
+
+
+class Squeeze(Sigmoids):
+    """A product with a function of itself: 0 where either factor is."""
+
+    def forward(self, x):
         x = self.first(x)
         return self.last((x * torch.sigmoid(x.mean((2, 3), keepdim=True))).mean((2, 3)))
+
+
+class Cells(nn.Module):
+    """Every way of channels besides convolutions: a U-Net's skip, a transposed convolution, numbers, a module's sigmoid."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.inner = nn.Conv2d(1, 4, 2, stride=2), nn.Conv2d(4, 5, 3, padding=1)
+        self.up, self.gate = nn.ConvTranspose2d(5, 4, 2, stride=2), nn.Sigmoid()
+        self.side, self.mix = nn.Conv2d(1, 3, 1), nn.Conv2d(11, 6, 1)
+        self.last = nn.Linear(6, 2)
+
+    def forward(self, x):
+        side = self.side(x) * 0.5
+        up = self.gate(self.up(torch.relu(self.inner(self.down(x))) / 2))
+        mixed = torch.relu(self.mix(torch.cat((up, side, up), dim=1)))
+        return self.last(mixed.mean((2, 3), keepdim=True).squeeze(-1).squeeze(-1))
+
+
+@pytest.mark.parametrize(("make", "layers"), [(Squeeze, ["first"]), (Cells, ["side", "down", "inner", "up", "mix"])])
+def test_products_concatenations_and_sigmoids(make, layers):
+    torch.manual_seed(0)
+    net = Net(make(), (1, 8, 8))
+    assert [group.layer for group in net.sites.channels] == layers
+    draw = np.random.default_rng(1)
+    for _ in range(6):
+        mask = draw.random(net.sites.size) < 0.6
+        mask[[group.stop - 1 for group in net.sites.groups]] = False
+        away, small = net.difference(net.at_least_one(mask))
+        assert away < 1e-10
+        assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in net.model.parameters())
+
+
+def test_a_module_sigmoid_of_two_calls_is_refused():
+    """A hook at it would gate both calls."""
+
+    class Shared(Cells):
+        def forward(self, x):
+            up = self.gate(self.up(self.inner(self.down(x))))
+            mixed = self.mix(torch.cat([up, x, x, x, x, x, x, x], dim=1))
+            return self.last(self.gate(mixed).mean((2, 3)))
+
+    with pytest.raises(ModelError, match=r"layer 'gate' \(Sigmoid\) makes something of a dropped channel's 0"):
+        site_map(Shared(), "channels", 64, input_shape=(1, 8, 8))
 
 
 class Twice(nn.Module):
@@ -261,10 +318,10 @@ class Branching(nn.Module):
     ("model", "words"),
     [
         (plain(nn.GroupNorm(2, 4)), r"layer '0' cannot be sites: layer '1' \(GroupNorm\)"),
-        (plain(nn.Sigmoid()), "layer '1' .Sigmoid. makes something of a dropped channel's 0"),
+        (Sigmoids(), "the operation 'sigmoid' makes something of a dropped channel's 0"),
         (plain(nn.Conv2d(4, 4, 3, groups=2)), "layer '1' convolves in 2 groups"),
         (plain(nn.PixelShuffle(2), planes=1), "PixelShuffle"),
-        (Squeeze(), "layer 'first' cannot be sites: the operation"),
+        (Batches(), "layer 'first' cannot be sites: the operation 'softmax'"),
         (Twice(), "layer 'again' is used in more than one place"),
         (Image(), "layer 'first' cannot be sites: .* the rows' own"),
         (Branching(), "the forward pass of Branching cannot be followed"),

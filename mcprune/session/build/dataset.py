@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from mcprune.config.schema import Config
 from mcprune.config.sections.settings import DataSettings
 from mcprune.data.base import Dataset
@@ -46,16 +48,20 @@ def _reading(settings: DataSettings, weights: object) -> Reading:
     return settings.reading._replace(sample_weight=None)
 
 
-def dataset_of(data: object, config: Config, weights: object = None) -> Dataset:
+def dataset_of(
+    data: object, config: Config, weights: object = None, accepted: Collection[str] | None = None
+) -> Dataset:
     """Return data that were passed from Python as a data set.
 
     Parameters
     ----------
-    data : Dataset, DataLoader or pair of them, or pair (X, y)
+    data : Dataset, DataLoader or Dataset of torch or pair of them, or pair (X, y)
     config : Config
         Its `sample_weight` names a column of a frame X.
     weights : array-like (rows,), optional
         Sample weights.
+    accepted : collection of str, optional
+        The keywords that the model takes, of the entries of a loader's dicts.
 
     Raises
     ------
@@ -77,7 +83,12 @@ def dataset_of(data: object, config: Config, weights: object = None) -> Dataset:
             )
         refuse_columns("a DataLoader", reading)
         return collect(
-            data, settings.max_memory, id_columns=reading.id_columns, required=reading.required, task=reading.task
+            data,
+            settings.max_memory,
+            id_columns=reading.id_columns,
+            required=reading.required,
+            task=reading.task,
+            accepted=accepted,
         )
     if isinstance(data, tuple | list) and len(data) == 2:
         return from_arrays(

@@ -10,7 +10,6 @@ from mcprune.chain.ranks.gates import BOX, flips
 from mcprune.chain.schedules import Schedule, Waves
 from mcprune.config.resolved import ChainOptions, GradientOptions, ImportanceOptions, KeepScheduleSettings
 from mcprune.config.rules import POOL
-from mcprune.data.prepare import Splits
 from mcprune.distributed.evaluation import SharedEvaluator
 from mcprune.errors import ConfigError, ModelError
 from mcprune.evaluators.base import Canonical, Evaluator
@@ -21,7 +20,8 @@ from mcprune.methods.importance.method import Importance
 from mcprune.methods.markov.lookahead import fitting
 from mcprune.methods.markov.method import ChainSettings, Markov
 from mcprune.methods.markov.proposals import MeasuredProposals
-from mcprune.objectives.base import Rows
+from mcprune.objectives.base import Objective, Rows
+from mcprune.objectives.dense import DenseDivergence
 from mcprune.session.build.gradient import make_gradient
 from mcprune.session.build.importance import make_importance
 from mcprune.session.build.plan import Plan
@@ -54,11 +54,12 @@ def evaluation_problem(plan: Plan) -> EvaluationProblem:
         not plan.is_plain_objective or data.train.weights is not None
     ):  # of all classes, also where the file is sorted by class
         chosen = _spread_rows(plan, rows)
+    # Input by input, as EvaluationRows lays them out.
+    features = plan.rows(np.ascontiguousarray(plan.seen(data.train.features[chosen]).T)).T
     return EvaluationProblem(
         gated=plan.gated,
-        objective=FoldedObjective(plan.objective, plan.folds.bounds) if len(plan.stack) > 1 else plan.objective,
-        # Input by input, as EvaluationRows lays them out.
-        features=plan.rows(np.ascontiguousarray(plan.seen(data.train.features[chosen]).T)).T,
+        objective=_objective(plan),
+        features=features,
         targets=torch.from_numpy(data.train.targets[chosen]).to(plan.device),
         plan=_evaluated_plan(chain, plan.gated.sites.size),
         keep=plan.keep if plan.space.is_count else max(1, plan.sites.size // 4),
@@ -67,10 +68,23 @@ def evaluation_problem(plan: Plan) -> EvaluationProblem:
         lookahead=candidates_ahead(chain, plan.gated.sites.size, plan.runtime.max_memory),
         max_memory=plan.runtime.max_memory,
         early_reject=chain.early_reject or None,
-        rows=_objective_rows(data, chosen),
+        rows=_objective_rows(plan, chosen, features),
         classifiers=plan.stack,
         bounds=plan.folds.bounds,
     )
+
+
+def _objective(plan: Plan) -> Objective:
+    """Return the objective, of folds with a copy for each, which knows the classifier of the fold where it compares with it."""
+    if isinstance(plan.objective, DenseDivergence):
+        plan.objective.dense = plan.gated.model
+    if len(plan.stack) == 1:
+        return plan.objective
+    folded = FoldedObjective(plan.objective, plan.folds.bounds)
+    for part, gated in zip(folded.parts, plan.stack, strict=True):
+        if isinstance(part, DenseDivergence):
+            part.dense = gated.model
+    return folded
 
 
 def _spread_rows(plan: Plan, rows: int) -> IntArray:
@@ -85,11 +99,12 @@ def _spread_rows(plan: Plan, rows: int) -> IntArray:
     return np.concatenate(places)
 
 
-def _objective_rows(data: Splits, chosen: slice | np.ndarray) -> Rows | None:
-    """Return the weights and groups of the chosen training rows for the objective; None without any."""
-    weights, groups = (
-        None if one is None else torch.from_numpy(one[chosen]) for one in (data.train.weights, data.train.groups)
-    )
+def _objective_rows(plan: Plan, chosen: slice | np.ndarray, features: torch.Tensor) -> Rows | None:
+    """Return what the objective reads of the chosen training rows; None where that is nothing."""
+    train = plan.splits.train
+    weights, groups = (None if one is None else torch.from_numpy(one[chosen]) for one in (train.weights, train.groups))
+    if plan.objective.reads_inputs:
+        return Rows(weights, groups, features)
     return None if weights is None and groups is None else Rows(weights, groups)
 
 

@@ -19,6 +19,7 @@ from mcprune.data.prepare import Splits
 from mcprune.data.roles.tasks import CLASSIFICATION, REGRESSION
 from mcprune.data.scale import fit_scaler
 from mcprune.errors import ConfigError, ModelError, brief
+from mcprune.models.adapters import hard_columns
 from mcprune.models.modes import (
     evaluating,
     has_frozen_parameters,
@@ -29,6 +30,7 @@ from mcprune.models.modes import (
 )
 from mcprune.models.outputs import Changed, give_logits
 from mcprune.objectives.losses import r2_rows
+from mcprune.session.build.own_adapter import NOTE_ON_IDS, refuse_state, settle_adapter
 from mcprune.training.folds import member_seed
 
 # Parameters that a note names.
@@ -88,11 +90,13 @@ def settle_own_model(
         rows, targets = dataset.features[tried].astype(np.float32), dataset.targets[tried]
         keep_evaluation(model)
     features = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
+    model, adapter = settle_adapter(model, features, dataset)
     _check_outputs(model, features[:2], dataset.n_outputs, dataset.task)
     _check_copy(model)
     check_frozen(settings, model)
+    refuse_state(model, features)
     changed = give_logits(model, features) if dataset.task == CLASSIFICATION else Changed(model)
-    notes = [changed.note] if changed.note else []
+    notes = [note for note in (adapter.note, changed.note) if note]
     if _depends_on_batch(changed.model, features):
         notes.append(
             "the model's output for a row depends on the other rows of the batch, so its losses and predictions do too; look for a "
@@ -102,6 +106,14 @@ def settle_own_model(
         return OwnModel(changed.model, settings.data.scale, tuple(notes))
     answers = torch.from_numpy(targets).to(device)
     is_trained = False
+    if hard_columns(changed.model, dataset.n_inputs) is not None:
+        if settings.data.scale not in ("auto", "none"):
+            raise ConfigError(
+                f"scale={settings.data.scale!r}, but the model takes whole numbers from the rows, such as ids or masks, which a "
+                "scaling would change. Leave scale out, and scale the other columns before."
+            )
+        notes.append(NOTE_ON_IDS)
+        settings = settings._replace(data=settings.data._replace(scale="none"))
     if dataset.task == CLASSIFICATION:
         scale, note = _choose_scale(settings, changed.model, dataset, tried, features, answers)
     else:

@@ -30,6 +30,7 @@ from mcprune.session.build.budget import describe_budget, screen, settle_space, 
 from mcprune.session.build.importance import rounds_of
 from mcprune.session.build.latency import settle_latency
 from mcprune.session.build.markov import evaluation_problem
+from mcprune.session.build.own_adapter import refuse_soft_gates
 from mcprune.session.build.own_model import note_on_redraw, redrawn_copies, settle_own_model
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.starts import settle_start
@@ -117,8 +118,8 @@ def make_plan(
         notes += [note] * bool(note)
     sites = site_map(classifier, kinds, splits.n_inputs)
     if own is not None:
-        most = value_or(config.chain.evaluation_rows.end, rules.END_ROWS.rules[-1].value)
-        refuse_random(classifier, torch.from_numpy(splits.train.features[:most]).to(device))
+        refuse_soft_gates(config.method, classifier, sites)
+        refuse_random(classifier, torch.from_numpy(splits.train.features[: _most_rows(config)]).to(device))
     config = settle_latency(settle_start(config, sites, splits.names), classifier, sites, splits.n_inputs)
     space = settle_space(config.problem, classifier, sites, splits)
     screened = ""
@@ -136,6 +137,7 @@ def make_plan(
         splits.names,
         is_weighted=splits.train.weights is not None,
         units=splits.target_scaler,
+        fields=splits.fields,
     )
     splits = splits._replace(train=splits.train._replace(groups=coded_groups(objective, splits.train.features)))
     folds = _own_folds(splits, settings, seed) if folds is None else folds.reordered(splits.parts.train)
@@ -185,6 +187,11 @@ def make_plan(
 def _own_model(config: Config, model: nn.Module | None) -> nn.Module | None:
     """Return the user's own classifier: the given one, or that of a file which the options name; None where there is none."""
     return model_of_file(config.model.name, config.runtime.seed) if model is None and config.model.is_file else model
+
+
+def _most_rows(config: Config) -> int:
+    """Return the largest number of evaluation rows that the options allow."""
+    return int(value_or(config.chain.evaluation_rows.end, rules.END_ROWS.rules[-1].value))
 
 
 def _own_folds(splits: Splits, settings: Resolved, seed: int) -> Folds:

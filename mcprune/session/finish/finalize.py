@@ -12,6 +12,7 @@ from torch import nn
 
 from mcprune.config.budgets import PICOSECONDS
 from mcprune.exporters.footprint import macs, parameters
+from mcprune.models.adapters import adapter_of
 from mcprune.session.build.markov import site_groups
 from mcprune.session.build.plan import Plan
 from mcprune.session.finish.baselines import Scores, finetuned_baselines, plan_comparison, retrained_baselines
@@ -339,6 +340,10 @@ def _extra(plan: Plan, refit: Refit, mask: BoolArray) -> ModelExtra:
         }  # fmt: skip
     if data.file_width is not None:
         extra["file_width"] = data.file_width
+    if adapter := adapter_of(plan.model).to_dict():
+        extra["adapter"] = adapter
+    if data.fields:
+        extra["fields"] = [[each.name, each.start, list(each.shape), each.kind] for each in data.fields]
     if data.coding is not None:
         extra["coding"] = data.coding.to_dict()
     if plan.sites.weights:

@@ -323,6 +323,7 @@ class Refit:
             gates=gates,
             groups=groups,
             weights=self.plan.splits.test.weights,
+            inputs=self._seen_test,
         )
 
     @property

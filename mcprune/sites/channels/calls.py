@@ -12,7 +12,8 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
-from mcprune.models.layers import ELEMENTWISE
+from mcprune.models.adapters import as_float, two_logits
+from mcprune.models.layers import ELEMENTWISE, TwoLogits
 from mcprune.models.mlp import MLP
 
 Shapes = Mapping[fx.Node, tuple[int, ...]]
@@ -21,8 +22,9 @@ Shapes = Mapping[fx.Node, tuple[int, ...]]
 class Way(Enum):
     """What an operation does to channels.
 
-    PASS passes each channel on by itself and leaves 0 at 0. NORM does too, but with parameters for each channel, and 0 may become
-    something else. MAKE reads all channels and makes new ones. TIE is a sum. NUMBER gives no tensor of channels.
+    PASS passes each channel on by itself and leaves 0 at 0. SHIFT makes another number of 0. NORM does either, with parameters for each
+    channel. MAKE reads all channels and makes new ones. TIE is a sum, SCALE a product, JOIN a concatenation. END makes logits of outputs.
+    NUMBER gives no tensor of channels.
     """
 
     PASS = 1
@@ -31,6 +33,10 @@ class Way(Enum):
     TIE = 4
     NUMBER = 5
     UNKNOWN = 6
+    SHIFT = 7
+    SCALE = 8
+    JOIN = 9
+    END = 10
 
 
 class Call(NamedTuple):
@@ -41,7 +47,8 @@ class Call(NamedTuple):
     spread: int = 1
 
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 # Each place of a map on its own channel, and 0 where all was 0; with the number of dimensions of their maps.
@@ -62,8 +69,36 @@ ZERO_FUNCTIONS = {
     *(functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d, functional.softsign),
     *(torch.relu, torch.relu_, torch.tanh, torch.clone),
 }
-ZERO_METHODS = {"relu", "relu_", "tanh", "tanh_", "contiguous", "clone"}
+ZERO_METHODS = {
+    "relu",
+    "relu_",
+    "tanh",
+    "tanh_",
+    "contiguous",
+    "clone",
+    "to",
+    "float",
+    "double",
+    "half",
+    "bfloat16",
+    "detach",
+}
+# As above, but 0 becomes another number.
+SHIFT_FUNCTIONS = {
+    torch.sigmoid,
+    functional.sigmoid,
+    functional.hardsigmoid,
+    functional.softplus,
+    functional.logsigmoid,
+}
+SHIFT_METHODS = {"sigmoid"}
 SUMS = {operator.add, operator.iadd, torch.add}
+PRODUCTS = {operator.mul, operator.imul, torch.mul}
+# With a number: each channel is multiplied by it.
+SCALES = {*PRODUCTS, operator.truediv, torch.div, operator.neg}
+CONCATENATIONS = {torch.cat, torch.concat, torch.concatenate}
+RESHAPES = {"flatten", "view", "reshape", "squeeze", "unsqueeze"}
+RESHAPE_FUNCTIONS = {torch.flatten, torch.reshape, torch.squeeze, torch.unsqueeze}
 NUMBERS = {"size", "dim", "numel", "ndimension"}
 
 
@@ -85,12 +120,12 @@ def call_of(node: fx.Node, modules: Mapping[str, nn.Module], shapes: Shapes) -> 
 def _layer(name: str, layer: nn.Module, before: tuple[int, ...], after: tuple[int, ...]) -> Call:
     kind = type(layer)
     if kind in CONVOLUTIONS:
-        assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        assert isinstance(layer, CONVOLUTIONS)
         if len(before) != len(layer.kernel_size) + 2:
             return Call(Way.UNKNOWN, f"layer {name!r} reads values of {len(before)} dimensions")
         if layer.groups == 1:
             return Call(Way.MAKE)
-        if layer.groups == layer.in_channels == layer.out_channels:
+        if layer.groups == layer.in_channels == layer.out_channels and kind not in TRANSPOSED:
             return Call(Way.NORM)
         return Call(
             Way.UNKNOWN, f"layer {name!r} convolves in {layer.groups} groups, which is only understood depthwise"
@@ -110,13 +145,13 @@ def _layer(name: str, layer: nn.Module, before: tuple[int, ...], after: tuple[in
         return Call(Way.PASS)
     if kind in ELEMENTWISE:
         if not _keeps_zero(layer):
-            return Call(Way.UNKNOWN, f"layer {name!r} ({kind.__name__}) makes something of a dropped channel's 0")
+            return Call(Way.SHIFT, f"layer {name!r} ({kind.__name__}) makes something of a dropped channel's 0")
         return Call(Way.PASS)
     if kind in POOLS and len(before) == len(after) == POOLS[kind] + 2 and before[1] == after[1]:
         return Call(Way.PASS)
-    if kind is nn.Flatten:
+    if kind in (nn.Flatten, nn.Unflatten):
         return _reshaped(before, after)
-    return Call(Way.UNKNOWN)
+    return Call(Way.END if kind is TwoLogits else Way.UNKNOWN)
 
 
 def _keeps_zero(layer: nn.Module) -> bool:
@@ -125,8 +160,8 @@ def _keeps_zero(layer: nn.Module) -> bool:
 
 
 def _reshaped(before: tuple[int, ...], after: tuple[int, ...]) -> Call:
-    """Dimensions 1 and more laid one after the other, as a Flatten does: each channel's numbers stay together."""
-    if before == after:
+    """Dimensions 1 and more laid one after the other, as a Flatten does, or those behind the channels: its numbers stay together."""
+    if before == after or (len(before) > 1 and before[:2] == after[:2]):
         return Call(Way.PASS)
     if len(before) > 1 and after == (before[0], math.prod(before[1:])):
         return Call(Way.PASS, spread=math.prod(before[2:]))
@@ -137,29 +172,58 @@ def _operation(node: fx.Node, shapes: Shapes) -> Call:
     """Classify a call of a function or a method."""
     tensors = _tensors(node, shapes)
     after = shapes[node]
-    if node.target in SUMS or (node.op == "call_method" and node.target in ("add", "add_")):
-        both = [each for each in node.args if isinstance(each, fx.Node) and each in shapes]
-        is_plain = len(both) == len(node.args) == 2 and not node.kwargs
-        same = is_plain and shapes[both[0]] == shapes[both[1]] and len(after) > 1
-        return Call(Way.TIE) if same else Call(Way.UNKNOWN)
+    two = _of_two(node, tensors, shapes)
+    if two is not None:
+        return two
+    if node.target in CONCATENATIONS:
+        dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+        is_side_by_side = isinstance(dim, int) and dim % len(after) == 1 and isinstance(node.args[0], list | tuple)
+        return Call(Way.JOIN if is_side_by_side else Way.UNKNOWN)
     if len(tensors) != 1 or not node.args or node.args[0] is not tensors[0]:
         return Call(Way.UNKNOWN)
     before = shapes[tensors[0]]
+    if node.target in SCALES or (node.op == "call_method" and node.target in ("mul", "mul_", "div", "div_", "neg")):
+        return Call(Way.PASS if before == after and not node.kwargs else Way.UNKNOWN)
+    if node.target in SHIFT_FUNCTIONS or (node.op == "call_method" and node.target in SHIFT_METHODS):
+        return Call(Way.SHIFT, f"the operation {node.name!r} makes something of a dropped channel's 0")
     if node.op == "call_function":
         if node.target in ZERO_FUNCTIONS and before == after:
             return Call(Way.PASS)
-        if node.target in POOL_FUNCTIONS and len(before) == len(after) >= 4 and before[1] == after[1]:
+        if node.target in POOL_FUNCTIONS and len(before) == len(after) >= 3 and before[1] == after[1]:
             return Call(Way.PASS)
-        if node.target in (torch.flatten, torch.reshape):
+        if node.target in RESHAPE_FUNCTIONS:
             return _reshaped(before, after)
         if node.target is torch.mean:
             return _mean(node, before, after)
-        return Call(Way.UNKNOWN)
+        return Call(Way.END if node.target is two_logits else Way.PASS if node.target is as_float else Way.UNKNOWN)
     if node.target in ZERO_METHODS and before == after:
         return Call(Way.PASS)
-    if node.target in ("flatten", "view", "reshape"):
+    if node.target in RESHAPES:
         return _reshaped(before, after)
+    if node.target == "expand":
+        return Call(Way.PASS if len(before) == len(after) and before[:2] == after[:2] else Way.UNKNOWN)
     return _mean(node, before, after) if node.target == "mean" else Call(Way.UNKNOWN)
+
+
+def _of_two(node: fx.Node, tensors: list[fx.Node], shapes: Shapes) -> Call | None:
+    """Classify a sum or a product of two values, and a value that is expanded to another's shape; None for anything else."""
+    is_method = node.op == "call_method"
+    is_sum = node.target in SUMS or (is_method and node.target in ("add", "add_"))
+    is_product = node.target in PRODUCTS or (is_method and node.target in ("mul", "mul_"))
+    both = [each for each in node.args if isinstance(each, fx.Node) and each in shapes]
+    after = shapes[node]
+    if is_method and node.target == "expand_as" and len(both) == 2:
+        before = shapes[both[0]]
+        return Call(Way.PASS if len(before) == len(after) and before[:2] == after[:2] else Way.UNKNOWN)
+    if not (is_sum or is_product) or (is_product and len(both) < 2):
+        return None
+    if len(both) != 2 or len(node.args) != 2 or node.kwargs or len(after) < 2:
+        return Call(Way.UNKNOWN)
+    one, other = shapes[both[0]], shapes[both[1]]
+    if is_sum:
+        return Call(Way.TIE if one == other else Way.UNKNOWN)
+    same = len(one) == len(other) and one[:2] == other[:2] == after[:2]
+    return Call(Way.SCALE if same else Way.UNKNOWN)
 
 
 def _mean(node: fx.Node, before: tuple[int, ...], after: tuple[int, ...]) -> Call:

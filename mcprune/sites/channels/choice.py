@@ -9,7 +9,8 @@ from torch import nn
 from mcprune.errors import ModelError
 from mcprune.models.mlp import MLP
 from mcprune.sites.channels.calls import CONVOLUTIONS
-from mcprune.sites.channels.groups import OUTPUT, ChannelGroup, channel_groups
+from mcprune.sites.channels.follow import OUTPUT, ChannelGroup
+from mcprune.sites.channels.groups import channel_groups
 
 
 def why_missing(model: nn.Module, layer: str) -> str:
