@@ -97,14 +97,15 @@ class Bench:
         digits = load_digits()
         x = torch.from_numpy(patches(digits.data / 8.0 - 1.0).astype(np.float32)).to(device)
         y = torch.from_numpy(digits.target).to(device)
-        model = Transformer().to(device)
+        model = Transformer(width=16 if quick else WIDTH).to(device)
         layers = ",".join(f"blocks.{block}.fc1" for block in range(BLOCKS))
         self.gated = GatedModel(model, site_map(model, f"units:{layers}", 64))
         size = self.gated.sites.size
         kept = np.random.default_rng(0).permutation(size) < size // 2
-        train(self.gated, self.gated.hard_gates(kept), x, y, 2 if quick else 12)
+        train(self.gated, self.gated.hard_gates(kept), x, y, 1 if quick else 6)
         self.position = np.where(kept, 4.0, -4.0)[None]
-        self.x, self.y = x[:ROWS], y[:ROWS]
+        rows = 160 if quick else ROWS
+        self.x, self.y = x[:rows], y[:rows]
 
     def candidates(self, plan: moves.MovePlan, count: int, sites: np.ndarray | None = None, seed: int = 0) -> Any:
         """Return moves of a plan; with `sites` toggles of those, uniformly drawn."""
@@ -148,7 +149,7 @@ def rates(bench: Bench, candidates: Any, quick: bool, *, with_limits: bool) -> t
         return seconds(whole)
 
     times: list[tuple[float, float]] = []
-    for _ in range(2 if quick else 5):
+    for _ in range(1 if quick else 3):
         plain = timed(lambda: bench.plain(current, batch))
         times.append((plain, timed(lambda: evaluator.losses(current, batch, limits))))
     best = np.array(times).min(axis=0)
@@ -157,7 +158,7 @@ def rates(bench: Bench, candidates: Any, quick: bool, *, with_limits: bool) -> t
 
 def throughput(bench: Bench, quick: bool) -> list[dict[str, Any]]:
     """Return the rows of the benchmark."""
-    count = 16 if quick else 48
+    count = 12 if quick else 24
     groups = bench.gated.sites.groups
     last = np.concatenate([np.arange(group.start, group.stop) for group in groups[-2:]])
     everywhere = np.arange(bench.gated.sites.size)
