@@ -52,7 +52,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "convolutions, channels": (convolutions, "channels"),
     "transformer": (
         lambda: prefix.Transformer(4, 32),
-        "units:" + ",".join(f"blocks.{place}.fc1" for place in range(4)),
+        "heads,neurons",
     ),
 }
 

@@ -30,23 +30,44 @@ BLOCKS, WIDTH, HEADS, TOKENS, ROWS = 8, 64, 4, 16, 512
 CHAINS = np.zeros(1, np.int64)
 
 
+class Attention(nn.Module):
+    """Self-attention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.num_heads = heads
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, tokens, width) -> the same."""
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.out(functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """Two layers of each token."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, tokens, width) -> the same."""
+        return self.fc2(functional.gelu(self.fc1(x)))
+
+
 class Block(nn.Module):
     """Attention and feed-forward layers of a residual stream."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.attention, self.feed = Attention(width, heads), FeedForward(width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, tokens, width) -> the same."""
-        rows, tokens, width = x.shape
-        query, key, value = self.qkv(self.norm1(x)).view(rows, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(query, key, value)
-        x = x + self.out(attended.transpose(1, 2).reshape(rows, tokens, width))
-        return x + self.fc2(functional.gelu(self.fc1(self.norm2(x))))
+        x = x + self.attention(self.norm1(x))
+        return x + self.feed(self.norm2(x))
 
 
 class Transformer(nn.Module):
@@ -98,8 +119,7 @@ class Bench:
         x = torch.from_numpy(patches(digits.data / 8.0 - 1.0).astype(np.float32)).to(device)
         y = torch.from_numpy(digits.target).to(device)
         model = Transformer(width=16 if quick else WIDTH).to(device)
-        layers = ",".join(f"blocks.{block}.fc1" for block in range(BLOCKS))
-        self.gated = GatedModel(model, site_map(model, f"units:{layers}", 64))
+        self.gated = GatedModel(model, site_map(model, "neurons", 64))
         size = self.gated.sites.size
         kept = np.random.default_rng(0).permutation(size) < size // 2
         train(self.gated, self.gated.hard_gates(kept), x, y, 1 if quick else 6)
