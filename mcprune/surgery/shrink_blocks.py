@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from mcprune.models.forward import home, rows_that_run, run_model
 from mcprune.models.modes import plain_attention
 from mcprune.models.projections import has_bias, is_projection, keep_inputs, keep_outputs, matrix, n_outputs
 from mcprune.sites.blocks.description import Rows, SubBlock
+from mcprune.sites.blocks.finders.names import HEADS, SHARED_HEADS
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteGroup, SiteMap
 from mcprune.surgery.agreement import require_agreement
@@ -78,9 +80,14 @@ class _Cutter:
     def __init__(self, model: nn.Module, flags: Mapping[SiteGroup, torch.Tensor], rows: tuple[int, ...]) -> None:
         self.name = type(model).__name__
         self.original = copy.deepcopy(model).cpu().double().eval()
+        self.dtype = torch.float64
         self.flags, self.rows = flags, rows
-        self.returns = _returns(self.original, [_block(group) for group in flags], rows)
+        if not _runs(self.original, rows):  # some operators know no float64
+            self.original = copy.deepcopy(model).cpu().eval()
+            self.dtype = home(self.original)[0]
+        self.calls = _calls(self.original, [_block(group) for group in flags], rows)
         self.is_causal: dict[str, bool] = {}  # of the attentions that are replaced
+        self.with_config: set[str] = set()  # attentions that read their heads from a configuration
 
     def cut(self, groups: Sequence[SiteGroup]) -> nn.Module:
         """Return a copy without what is dropped of some groups."""
@@ -90,12 +97,14 @@ class _Cutter:
             block, kept = _block(group), self.flags[group].nonzero().flatten()
             if group.kind == "blocks":
                 if not kept.numel():
-                    _remove(small, block, self.returns)
+                    _remove(small, block, self.calls)
             elif kept.numel() < group.size and group.layer not in gone:
                 if block.layer in self.is_causal:
                     _put(small, block.whole, self._plain(small, block, kept))
                 else:
                     _narrow(small, block, kept)
+                    if block.layer in self.with_config:
+                        _own_config(small, block, kept.numel())
         return small
 
     def why_not(self, small: nn.Module, groups: Sequence[SiteGroup]) -> str:
@@ -104,13 +113,16 @@ class _Cutter:
         part = SiteMap(tuple(replace(group, start=start) for group, start in zip(groups, starts, strict=True)))
         masked, mask = GatedModel(self.original, part), torch.cat([self.flags[group] for group in groups])
         try:
-            require_agreement(masked, small.eval(), mask, self.rows, torch.float64)
+            require_agreement(masked, small.eval(), mask, self.rows, self.dtype)
         except ModelError as error:
-            return brief(error, 300).partition(". Pass input_shape")[0].partition(": its forward pass")[0]
+            why = brief(error, 300).partition(". Pass input_shape")[0].partition(": its forward pass")[0]
+            return why.replace(
+                f"{self.name} could not be run on rows of shape {self.rows}", "the smaller model cannot be run"
+            )
         return ""
 
     def settle(self, group: SiteGroup) -> None:
-        """Choose how a group is cut: narrower layers, or a plain attention where the code of an attention fixes its features.
+        """Choose how a group is cut: narrower layers, with a configuration of their own, or a plain attention in their place.
 
         Raises
         ------
@@ -119,7 +131,12 @@ class _Cutter:
         """
         block = _block(group)
         why = self.why_not(self.cut([group]), [group])
-        if why and group.kind == "heads" and _may_be_plain(self.original, block):
+        if why and group.kind == "heads" and _has_config(self.original, block):
+            self.with_config.add(block.layer)
+            if not self.why_not(self.cut([group]), [group]):
+                return
+            self.with_config.remove(block.layer)
+        if why and group.kind == "heads" and _may_be_plain(self.original, block, self.calls):
             for is_causal in (False, True):
                 self.is_causal[block.layer] = is_causal
                 if not self.why_not(self.cut([group]), [group]):
@@ -138,7 +155,7 @@ class _Cutter:
         out = model.get_submodule(block.out)
         parts.append(new_linear(matrix(out)[:, _rows(Rows(block.out, 0, block.spread), kept)], _bias(out)))
         head_dim = block.spread // block.query_heads
-        returns = self.returns.get(block.whole, 0)
+        returns = self.calls[block.whole].returns
         return PlainAttention(parts, head_dim, is_causal=self.is_causal[block.layer], returns=returns)
 
 
@@ -155,27 +172,73 @@ def _rows(rows: Rows, kept: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(rows.of(kept.numpy()))
 
 
-def _may_be_plain(model: nn.Module, block: SubBlock) -> bool:
-    """Whether a plain self-attention can stand for an attention: one with queries, keys, values and nothing else."""
-    is_torch = isinstance(model.get_submodule(block.out), nn.MultiheadAttention)
-    return bool(block.whole) and not is_torch and len(block.writes) == 3
-
-
-def _returns(model: nn.Module, blocks: Sequence[SubBlock], rows: tuple[int, ...]) -> dict[str, int]:
-    """Return how many values the modules of sub-blocks return as a tuple, 0 of a tensor."""
-    out: dict[str, int] = {}
-
-    def note(name: str, values: object) -> None:
-        out[name] = len(values) if isinstance(values, tuple) else 0
-
-    names = {name for block in blocks for name in (block.whole, *block.entries) if name}
-    hooks = [
-        model.get_submodule(name).register_forward_hook(lambda _m, _i, values, name=name: note(name, values))
-        for name in names
-    ]
+def _runs(model: nn.Module, rows: tuple[int, ...]) -> bool:
+    """Whether a model can be run in its dtype."""
     try:
         with torch.no_grad(), plain_attention():
-            run_model(lambda: model(rows_that_run(model, rows)), model, rows)
+            model(rows_that_run(model, rows).to(home(model)[0]))
+    except Exception:  # the user's own code
+        return False
+    return True
+
+
+def _has_config(model: nn.Module, block: SubBlock) -> bool:
+    """Whether an attention has a configuration that counts its heads."""
+    config = getattr(dict(model.named_modules()).get(block.layer), "config", None)
+    return any(hasattr(config, name) for name in (*HEADS, *SHARED_HEADS))
+
+
+def _own_config(model: nn.Module, block: SubBlock, kept: int) -> None:
+    """Give an attention a copy of its configuration with the heads that are left."""
+    module = model.get_submodule(block.layer)
+    config = copy.copy(module.config)
+    for names, each in ((HEADS, block.query_heads), (SHARED_HEADS, 1)):
+        for name in names:
+            if isinstance(getattr(config, name, None), int):
+                setattr(config, name, each * kept)
+    module.config = config  # type: ignore[assignment]
+
+
+def _may_be_plain(model: nn.Module, block: SubBlock, calls: Mapping[str, Call]) -> bool:
+    """Whether a plain self-attention can stand for an attention: it has only its projections, and is called on one tensor."""
+    if not block.whole or len(block.writes) != 3 or not calls[block.whole].is_of_one:
+        return False
+    known = {id(tensor) for part in block.parts for tensor in model.get_submodule(part).parameters()}
+    return all(id(tensor) in known for tensor in model.get_submodule(block.whole).parameters())
+
+
+class Call(NamedTuple):
+    """How a module is called.
+
+    Attributes
+    ----------
+    returns : int
+        Values that it returns as a tuple; 0: a tensor.
+    is_of_one : bool
+        It gets one tensor and nothing else.
+    """
+
+    returns: int
+    is_of_one: bool
+
+
+def _calls(model: nn.Module, blocks: Sequence[SubBlock], rows: tuple[int, ...]) -> dict[str, Call]:
+    """Return how the modules of sub-blocks are called."""
+    out: dict[str, Call] = {}
+
+    def noted(name: str) -> Callable[..., None]:
+        def note(_: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], values: object) -> None:
+            given = [each for each in (*args, *kwargs.values()) if each is not None and each is not False]
+            is_of_one = len(given) == 1 and isinstance(given[0], torch.Tensor)
+            out[name] = Call(len(values) if isinstance(values, tuple) else 0, is_of_one)
+
+        return note
+
+    names = {name for block in blocks for name in (block.whole, *block.entries) if name}
+    hooks = [model.get_submodule(name).register_forward_hook(noted(name), with_kwargs=True) for name in names]
+    try:
+        with torch.no_grad(), plain_attention():
+            run_model(lambda: model(rows_that_run(model, rows).to(home(model)[0])), model, rows)
     finally:
         for hook in hooks:
             hook.remove()
@@ -198,22 +261,21 @@ def _narrow(model: nn.Module, block: SubBlock, kept: torch.Tensor) -> None:
         setattr(model.get_submodule(number.layer), number.attribute, number.each * kept.numel())
 
 
-def _remove(model: nn.Module, block: SubBlock, returns: Mapping[str, int]) -> None:
+def _remove(model: nn.Module, block: SubBlock, calls: Mapping[str, Call]) -> None:
     """Remove a sub-block, in place: nothing is added to the residual stream."""
     out = model.get_submodule(block.out)
-    is_torch = isinstance(out, nn.MultiheadAttention)
     features = out.embed_dim if isinstance(out, nn.MultiheadAttention) else n_outputs(out)
     if block.whole:
         batch_first = out.batch_first if isinstance(out, nn.MultiheadAttention) else True
         _put(
             model,
             block.whole,
-            Skipped(features, 2 if is_torch else returns.get(block.whole, 0), batch_first=batch_first),
+            Skipped(features, calls[block.whole].returns, batch_first=batch_first),
         )
         return
     for name in block.entries:
         is_layer = is_projection(model.get_submodule(name))
-        _put(model, name, nn.Identity() if is_layer else Skipped(features, returns.get(name, 0)))
+        _put(model, name, nn.Identity() if is_layer else Skipped(features, calls[name].returns))
     _put(model, block.out, Skipped(features))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import torch
 from torch import nn
@@ -91,6 +92,37 @@ class GatedForward(nn.Module):
         return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
+class Configured(nn.Module):
+    """Grouped queries, fused; the code reads its numbers of heads from a configuration. A bias for each pair of tokens beside."""
+
+    def __init__(self, width: int = 16, heads: int = 4, shared: int = 2) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(num_attention_heads=heads, num_key_value_heads=shared)
+        self.head_dim = width // heads
+        self.qkv_proj = nn.Linear(width, (heads + 2 * shared) * self.head_dim, bias=False)
+        self.o_proj, self.pairs = nn.Linear(width, width), nn.Parameter(torch.randn(8, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        sizes = [n * self.head_dim for n in (self.config.num_attention_heads, *2 * [self.config.num_key_value_heads])]
+        q, k, v = (
+            part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in self.qkv_proj(x).split(sizes, dim=-1)
+        )
+        out = functional.scaled_dot_product_attention(q, k, v, self.pairs, enable_gqa=True)
+        return self.o_proj(out.transpose(1, 2).flatten(2))
+
+
+class Packed(nn.Module):
+    """A feed-forward layer whose gate lies in the first projection."""
+
+    def __init__(self, width: int = 16, hidden: int = 24) -> None:
+        super().__init__()
+        self.gate_up_proj, self.down_proj = nn.Linear(width, 2 * hidden), nn.Linear(hidden, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+        return self.down_proj(functional.gelu(gate) * up)
+
+
 def plain_forward(width: int = 16, hidden: int = 24) -> nn.Module:
     """A feed-forward layer as a Sequential."""
     return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(0.0), nn.Linear(hidden, width))
@@ -132,5 +164,6 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "grouped queries": lambda: OwnNet(Block(Separate(shared=2), GatedForward())),
     "rigid": lambda: OwnNet(Block(Separate(is_rigid=True), plain_forward())),
     "fused, causal": lambda: OwnNet(Block(Fused(), plain_forward()), Block(Fused(is_causal=False), plain_forward())),
+    "configured": lambda: OwnNet(Block(Configured(), Packed())),
     "torch's attention": lambda: OwnNet(Block(Own(), GatedForward())),
 }

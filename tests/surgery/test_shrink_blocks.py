@@ -142,6 +142,30 @@ def test_neurons_in_rows(make):
         site_map(net, "neurons/16", 64)
 
 
+def test_what_knows_no_float64_is_compared_as_it_is():
+    class Single(Separate):
+        def forward(self, x):
+            if x.dtype != torch.float32:
+                raise RuntimeError("float32 only")
+            return super().forward(x)
+
+    net = OwnNet(Block(Single(), plain_forward())).eval()
+    sites = site_map(net, "heads,blocks", 64)
+    for mask in (np.array([1, 0, 1, 1, 1, 1], bool), np.array([1, 0, 1, 1, 1, 0], bool)):
+        small = shrink(net, sites, mask, input_shape=(64,))
+        with torch.no_grad():
+            x = rows().float()
+            torch.testing.assert_close(small(x), GatedModel(net, sites)(x, torch.from_numpy(mask)))
+
+
+def test_a_configuration_is_not_shared_with_the_whole_network():
+    net = NETS["configured"]().eval()
+    sites = site_map(net, "heads", 64)
+    small = shrink(net, sites, np.array([True, False]), input_shape=(64,))
+    assert vars(small.blocks[0].attn.config) == {"num_attention_heads": 2, "num_key_value_heads": 1}
+    assert vars(net.blocks[0].attn.config) == {"num_attention_heads": 4, "num_key_value_heads": 2}
+
+
 def test_inputs_beside_heads():
     net = TorchNet().double().eval()
     sites = site_map(net, "inputs,heads", 64)
@@ -168,3 +192,32 @@ def test_tokens_in_place_of_numbers():
     sites = site_map(net, "heads,neurons", 6)
     small = shrink(net, sites, drawn(sites), input_shape=(6,))
     assert small(torch.ones(2, 6)).shape == (2, 10)
+
+
+def test_a_plain_attention_does_not_stand_for_one_with_more_numbers_or_arguments():
+    class Shifted(Separate):
+        def __init__(self):
+            super().__init__(is_rigid=True)
+            self.shift = nn.Parameter(torch.zeros(16))  # without effect until it is trained
+
+        def forward(self, x):
+            return super().forward(x) + self.shift
+
+    class Masked(Separate):
+        def __init__(self):
+            super().__init__(is_rigid=True)
+
+        def forward(self, x, mask=None):
+            return super().forward(x if mask is None else x * mask)
+
+    class WithMask(Block):
+        def forward(self, x):
+            x = x + self.attn(self.norm1(x), mask=torch.ones(()))
+            return x + self.mlp(self.norm2(x))
+
+    for block in (Block(Shifted(), plain_forward()), WithMask(Masked(), plain_forward())):
+        net = OwnNet(block)
+        with pytest.raises(
+            ModelError, match=r"heads of 'blocks\.0\.attn' cannot be cut out of OwnNet: the smaller model cannot be run"
+        ):
+            require_cuttable(net, site_map(net, "heads", 64), (64,))

@@ -1,4 +1,4 @@
-"""Feed-forward layers: a projection to hidden units and one back, with or without a gate beside the first."""
+"""Feed-forward layers: a projection to hidden units and one back, with or without a gate beside or within the first."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ PATTERNS = (
     (("w1",), "w2"),
     (("wi",), "wo"),
     (("intermediate.dense",), "output.dense"),
+    (("ffn",), "ffn_output"),
+    (("gate_up_proj",), "down_proj"),
+    (("Wi",), "Wo"),
+    (("w12",), "w3"),
 )
 NUMBERS = ("intermediate_size", "hidden_features", "ffn_dim", "d_ff", "hidden_dim")
 
@@ -52,8 +56,11 @@ def _described(model: nn.Module, name: str, firsts: list[str], last: str) -> Sub
     whole = (
         name if name and own_everything(model, name, [*firsts, last]) and "." not in firsts[0][len(name) + 1 :] else ""
     )
+    writes = tuple(Rows(each, 0, 1) for each in firsts)
     blocked = ""
-    if any(n_outputs(layer) != size for layer in layers):
+    if len(layers) == 1 and n_outputs(layers[0]) == 2 * size:  # the gate and what it multiplies, one after the other
+        writes = (Rows(firsts[0], 0, 1), Rows(firsts[0], size, 1))
+    elif any(n_outputs(layer) != size for layer in layers):
         widths = " and ".join(str(n_outputs(layer)) for layer in layers)
         blocked = f"{last!r} reads {size} features, but {' and '.join(firsts)} make {widths}"
     module = model.get_submodule(name)
@@ -63,7 +70,7 @@ def _described(model: nn.Module, name: str, firsts: list[str], last: str) -> Sub
         layer=whole or firsts[-1],
         size=size,
         spread=1,
-        writes=tuple(Rows(each, 0, 1) for each in firsts),
+        writes=writes,
         out=last,
         whole=whole,
         entries=() if whole else tuple(firsts),

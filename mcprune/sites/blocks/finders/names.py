@@ -9,6 +9,7 @@ from torch import nn
 
 from mcprune.models.projections import is_projection
 from mcprune.sites.blocks.description import Number
+from mcprune.sites.channels.calls import CONVOLUTIONS
 
 QUERIES = ("q_proj", "query", "to_q", "wq", "q", "q_lin", "query_proj", "w_q", "linear_q", "queries")
 KEYS = ("k_proj", "key", "to_k", "wk", "k", "k_lin", "key_proj", "w_k", "linear_k", "keys")
@@ -145,11 +146,9 @@ def surroundings(model: nn.Module, name: str, projections: Sequence[str]) -> Sur
 
 
 def own_everything(model: nn.Module, name: str, parts: Iterable[str]) -> bool:
-    """Whether a module has no other parameters than those of some layers that it contains, and of normalisations."""
+    """Whether a module has no other projections or convolutions than some that it contains."""
     inside = {part[len(name) + 1 :] for part in parts if part.startswith(f"{name}.")}
     return bool(inside) and all(
-        inner in inside
-        or "norm" in type(layer).__name__.lower()
-        or not any(True for _ in layer.parameters(recurse=False))
+        inner in inside or not (is_projection(layer) or isinstance(layer, CONVOLUTIONS))
         for inner, layer in model.get_submodule(name).named_modules()
     )
