@@ -196,7 +196,7 @@ def _own_config(model: nn.Module, block: SubBlock, kept: int) -> None:
         for name in names:
             if isinstance(getattr(config, name, None), int):
                 setattr(config, name, each * kept)
-    module.config = config  # type: ignore[assignment]
+    module.config = config
 
 
 def _may_be_plain(model: nn.Module, block: SubBlock, calls: Mapping[str, Call]) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from mcprune.models.forward import home, run_model
+from mcprune.models.forward import run_model, zero_rows
 from mcprune.models.modes import evaluating, plain_attention
 from mcprune.sites.blocks.description import SubBlock
 
@@ -72,10 +72,9 @@ def _shapes(
 
     names = dict.fromkeys(part for block in blocks for part in block.parts)
     hooks = [model.get_submodule(name).register_forward_pre_hook(noted(name), with_kwargs=True) for name in names]
-    dtype, device = home(model)
     try:
         with torch.no_grad(), evaluating(model), plain_attention():
-            run_model(lambda: model(torch.zeros((count, *rows), dtype=dtype, device=device)), model, tuple(rows))
+            run_model(lambda: model(zero_rows(model, count, rows)), model, tuple(rows))
     finally:
         for hook in hooks:
             hook.remove()
