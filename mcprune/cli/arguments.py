@@ -140,6 +140,13 @@ def _add_screen(parser: Parser, command: str) -> None:
             default=argparse.SUPPRESS,
             help="repeat a steered run: its options, its changes, its end",
         )
+        parser.option(
+            "--budget-in",
+            metavar="UNIT",
+            group=screen,
+            default=argparse.SUPPRESS,
+            help="with --sites digits, of --keep: digits, digit-bits, ebops, adders, luts (docs/firmware.md)",
+        )
     parser.option("--quiet", action="store_true", group=screen, help="print errors and the run's folder alone")
     parser.option("--json", action="store_true", group=screen, help="print the events as JSON lines alone")
 

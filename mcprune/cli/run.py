@@ -22,7 +22,14 @@ def run(arguments: list[str]) -> int:
 
 def run_with(options: dict[str, object], *, quiet: bool, json: bool) -> int:
     """Run under options by flat name, unchecked, and return the exit code."""
-    folder = options.pop("replay", None)
+    folder, unit = options.pop("replay", None), options.pop("budget_in", None)
+    if options.get("sites") == "digits":
+        from mcprune.cli.firmware.digits import run_digits
+
+        del options["sites"]
+        return run_digits(options, unit, quiet=quiet, json=json)
+    if unit is not None:
+        raise ConfigError(f"--budget-in {unit} is for --sites digits. Add it, or use --macs or --parameters.")
 
     from mcprune.config.schema import make_config
     from mcprune.report.screens.choose import choose_screen, watch

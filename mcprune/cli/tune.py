@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import webbrowser
+from collections.abc import Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, TextIO
 
@@ -65,6 +66,20 @@ def add_page_options(parser: Parser, page: Group) -> None:
         group=page,
         help="do not open a browser (default: open one where there is a display)",
     )
+
+
+def check_page(own: Mapping[str, object]) -> None:
+    """Refuse options of a page, by the names of `PAGE`, without "live".
+
+    Raises
+    ------
+    ConfigError
+        There is one.
+    """
+    for name in PAGE:
+        if own[name] not in (None, True) and not own["live"]:
+            flag = "--no-browser" if name == "browser" else f"--{name}"
+            raise ConfigError(f"{flag} is for the page. Add --live, or leave it out")
 
 
 def tune(arguments: list[str]) -> int:

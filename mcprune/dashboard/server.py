@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import uvicorn
 from starlette.applications import Starlette
@@ -20,8 +20,7 @@ from starlette.routing import Route
 
 from mcprune.dashboard.controller import Accepted, Invalid, NotNow, Refused, Requests, TooMany
 from mcprune.dashboard.security import Guard, impatient
-from mcprune.dashboard.series import Message
-from mcprune.dashboard.view import RunView
+from mcprune.dashboard.series import Message, Stream
 from mcprune.errors import ConfigError
 from mcprune.storage.events import plain
 from mcprune.types import JsonObject
@@ -37,12 +36,25 @@ TYPES = {
 }
 
 
+class PageView(Protocol):
+    """What a page shows."""
+
+    @property
+    def stream(self) -> Stream:
+        """Messages to open pages."""
+        ...
+
+    def state(self) -> JsonObject:
+        """Return all that a page needs when it opens."""
+        ...
+
+
 class Server:
     """Serves the page of a run from a thread.
 
     Parameters
     ----------
-    view : RunView
+    view : PageView
         What the page shows.
     requests : Requests
         Who takes what the page asks for.
@@ -60,7 +72,7 @@ class Server:
 
     def __init__(
         self,
-        view: RunView,
+        view: PageView,
         requests: Requests,
         host: str = "127.0.0.1",
         port: int | None = None,

@@ -8,6 +8,7 @@ digits in all therefore takes d - 1 adders before common parts are shared, and a
   about proportional to look-up tables.
 - ebops: enclosed bits of each weight times the bits of its input (HGQ's effective bit operations, of the weights alone).
 - adders: sum over dot products of digits - 1. Solvers that share common parts need fewer; this is a bound that needs no solver.
+- luts: look-up tables of these adders and of the ReLUs (mcprune/firmware/tables.py).
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import numpy as np
 
 from mcprune.firmware.csd import bit_length, count_digits, enclosed_bits
 from mcprune.firmware.network import FixedNetwork
+from mcprune.firmware.tables import layer_luts
 from mcprune.types import IntArray
 
-Unit = Literal["digits", "digit-bits", "ebops", "adders"]
-UNITS: tuple[Unit, ...] = ("digits", "digit-bits", "ebops", "adders")
+Unit = Literal["digits", "digit-bits", "ebops", "adders", "luts"]
+UNITS: tuple[Unit, ...] = ("digits", "digit-bits", "ebops", "adders", "luts")
 
 
 class Costs(NamedTuple):
@@ -32,6 +34,7 @@ class Costs(NamedTuple):
     digit_bits: int
     ebops: int
     adders: int
+    luts: int
 
     def of(self, unit: Unit) -> int:
         """Return the cost in a unit by its name on the command line."""
@@ -52,6 +55,7 @@ def layer_costs(network: FixedNetwork) -> list[Costs]:
                 digit_bits=int((digits * bits).sum() + widths.sum()),
                 ebops=int((enclosed_bits(layer.weight) * bits).sum()),
                 adders=int(np.maximum(digits.sum(axis=1) - 1, 0).sum()),
+                luts=sum(layer_luts(network, number)),
             )
         )
     return rows

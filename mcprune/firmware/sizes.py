@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-import numpy as np
-
 from mcprune.firmware.costs import layer_costs
-from mcprune.firmware.csd import signed_digits
 from mcprune.firmware.network import FixedNetwork
 from mcprune.firmware.solver import Solved, has_solver, solve_layers
 
@@ -27,8 +23,8 @@ class LayerSize(NamedTuple):
         Weights that are not 0, their nonzero signed digits, their bits times the bits of their inputs.
     adders : int
         Without sharing: digits less one in each sum.
-    luts : float
-        Without sharing: the widths of these adders, and of the ReLU.
+    luts : int
+        Of these adders and of the ReLU, without sharing.
     solved : Solved or None
         With shared sums, by alkaid; None where it is not installed or the layer is too large.
     """
@@ -38,7 +34,7 @@ class LayerSize(NamedTuple):
     digits: int
     ebops: int
     adders: int
-    luts: float
+    luts: int
     solved: Solved | None
 
 
@@ -58,9 +54,9 @@ def layer_sizes(network: FixedNetwork, *, use_solver: bool = True) -> list[Layer
     return [
         LayerSize(
             f"{layer.weight.shape[1]} x {layer.weight.shape[0]}",
-            row.weights, row.digits, row.ebops, row.adders, unshared_luts(network, number), figures,
+            row.weights, row.digits, row.ebops, row.adders, row.luts, figures,
         )
-        for number, (layer, row, figures) in enumerate(zip(network.layers, counted, solved, strict=True))
+        for layer, row, figures in zip(network.layers, counted, solved, strict=True)
     ]  # fmt: skip
 
 
@@ -83,43 +79,9 @@ def size_rows(sizes: list[LayerSize]) -> list[list[str]]:
     """Return the cells of a table with the columns of `HEADER`, the totals last."""
     return [
         [
-            row.name, f"{row.weights:,}", f"{row.digits:,}", f"{row.ebops:,}", f"{row.adders:,}", f"{row.luts:,.0f}",
+            row.name, f"{row.weights:,}", f"{row.digits:,}", f"{row.ebops:,}", f"{row.adders:,}", f"{row.luts:,}",
             "-" if row.solved is None else f"{row.solved.adders:,}",
             "-" if row.solved is None else f"{row.solved.luts:,.0f}",
         ]
         for row in (*sizes, total_size(sizes))
     ]  # fmt: skip
-
-
-def unshared_luts(network: FixedNetwork, number: int) -> float:
-    """Return the estimated look-up tables of a layer whose sums share nothing.
-
-    Parameters
-    ----------
-    network : FixedNetwork
-    number : int
-        Of the layer.
-
-    Notes
-    -----
-    Each digit of a weight is a shifted copy of its input. The copies of a sum are added two at a time, those that end lowest first. An
-    adder takes a look-up table for each bit from the higher of the two lowest bits to its carry; what is below passes. A ReLU takes
-    half a table for each bit of its unit.
-    """
-    layer, source = network.layers[number], network.formats[number]
-    digits = signed_digits(layer.weight)
-    low, bits = source.shift, source.bits
-    total = 0.0
-    for of_output in digits:
-        inputs, places = np.nonzero(of_output * (bits > 0)[:, None])
-        starts = low[inputs] + places
-        terms = [(int(start + bits[place]), int(start)) for start, place in zip(starts, inputs, strict=True)]
-        heapify(terms)
-        while len(terms) > 1:
-            (high, start), (other_high, other_start) = heappop(terms), heappop(terms)
-            top = max(high, other_high) + 1
-            total += max(top - max(start, other_start), 0)
-            heappush(terms, (top, min(start, other_start)))
-    if layer.activation is not None and layer.relu:
-        total += 0.5 * float(layer.activation.bits.sum())
-    return total

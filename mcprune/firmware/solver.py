@@ -6,11 +6,12 @@ figures are estimates too: no vendor's tool was run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, NamedTuple, Protocol
+from math import ceil
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -89,6 +90,15 @@ def solve_layers(network: FixedNetwork) -> list[Solved]:
         for source, layer in zip(network.formats, floor_rounding(network).layers, strict=True)
     )
     return [summarize(program) for program in programs]
+
+
+def counter(unit: Literal["adders", "luts"]) -> Callable[[FixedNetwork], int]:
+    """Return the solver's count of a network's adders or look-up tables, layer by layer."""
+
+    def count(network: FixedNetwork) -> int:
+        return ceil(sum(getattr(solved, unit) for solved in solve_layers(network)))
+
+    return count
 
 
 def summarize(program: Program) -> Solved:

@@ -239,7 +239,7 @@ def parse_kinds(kinds: str) -> dict[str, tuple[str, ...]]:
             near = difflib.get_close_matches(kind, KINDS, n=1)
             guess = f" Did you mean {near[0]!r}?" if near else ""
             if kind == "digits":
-                guess = " Digits are chosen after a run, in fixed point: mcprune polish FOLDER --keep N."
+                guess = " Signed digits are those of a network in fixed point: mcprune run --sites digits, or mcprune polish."
             raise ConfigError(f"sites={kinds!r}: {token!r} is no kind of site.{guess} {remedy}")
     if any(len(set(layers)) != len(layers) for layers in named.values()):
         raise ConfigError(f"sites={kinds!r} names a layer twice. {remedy}")

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json as json_text
-import sys
-import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcprune.cli.parser import Parser
+from mcprune.cli.tune import PAGE, add_page_options, check_page
 from mcprune.errors import ConfigError, FolderError
-from mcprune.report.screens.status_line import StatusLine
 
 if TYPE_CHECKING:
-    from mcprune.cli.firmware.start import Start
-    from mcprune.firmware.polish.polish import Polished, Standing
-    from mcprune.firmware.polish.run import AdderCount, PolishState
     from mcprune.firmware.polish.settings import PolishSettings
 
 DESCRIPTION = (
@@ -37,7 +30,6 @@ NUMBERS = {
 }
 NAMES = {"keep": "budget", "budget_in": "unit"}  # of settings that the command line calls otherwise
 OUT = "polished"  # in the folder of the start
-REPORT = "polish.json"
 
 
 def polish_parser() -> Parser:
@@ -49,7 +41,7 @@ def polish_parser() -> Parser:
         (
             "--budget-in",
             "UNIT",
-            "digits, digit-bits (a digit times the bits of its input), ebops, adders (default: digits)",
+            "digits, digit-bits (a digit times the bits of its input), ebops, adders, luts (default: digits)",
         ),
         (
             "--objective",
@@ -76,6 +68,11 @@ def polish_parser() -> Parser:
     parser.option("--force", action="store_true", help="replace a network that is there (default: no)")
     parser.option("--quiet", action="store_true", help="print errors and the result alone (default: no)")
     parser.option("--json", action="store_true", help="print one JSON object alone (default: no)")
+    page = parser.add_argument_group("page")
+    parser.option(
+        "--live", action="store_true", group=page, help="serve a page that shows the chain and steers it (default: no)"
+    )
+    add_page_options(parser, page)
     return parser
 
 
@@ -88,10 +85,12 @@ def polish(arguments: list[str]) -> int:
     folder = Path(options["folder"])
     out = folder / OUT if options["out"] is None else Path(options["out"])
 
+    own = {name: options.pop(name) for name in ("live", *PAGE)}
+    check_page(own)
+
+    from mcprune.cli.firmware.polishing import Screen, polish_start
     from mcprune.cli.firmware.start import RoundingRule, read_start
     from mcprune.firmware.network_files import is_network
-    from mcprune.firmware.polish.polish import polish as polish_network
-    from mcprune.report.terminal import write
 
     if is_network(out) and not options["force"]:
         raise FolderError(f"{str(out)!r} holds a network already. Choose another --out, or --force to replace it.")
@@ -100,24 +99,8 @@ def polish(arguments: list[str]) -> int:
     if "data" in data:
         data["seed"] = settings.seed
     start = read_start(folder, data, rule)
-    watch = None if options["quiet"] or options["json"] else Watch(settings)
-    result = polish_network(
-        start.network,
-        start.splits,
-        settings,
-        objective=options["objective"] or "cross-entropy",
-        count_adders=_solver() if settings.unit == "adders" else None,
-        folder=out,
-        on_block=watch,
-    )
-    if watch is not None:
-        watch.line.close()
-    content = report_json(result, start)
-    (out / REPORT).write_text(json_text.dumps(content, indent=1) + "\n")
-    if options["json"]:
-        write(sys.stdout, json_text.dumps(content, allow_nan=False) + "\n")
-    else:
-        write(sys.stdout, "".join(f"{line}\n" for line in report_lines(result, start, out)))
+    screen = Screen(options["quiet"], options["json"], own if own["live"] else None)
+    polish_start(start, settings, options["objective"] or "cross-entropy", out, screen)
     return 0
 
 
@@ -145,86 +128,3 @@ def _number(name: str, value: object, kind: type[float] | type[int]) -> float | 
 
 def _bits(options: dict[str, object], name: str, default: int) -> int:
     return default if options[name] is None else int(_number(name, options[name], int))
-
-
-def _solver() -> AdderCount | None:
-    """Return the adder count of the optional solver, or None where it is not installed."""
-    from mcprune.firmware.solver import has_solver, solve_layers
-
-    if not has_solver():
-        return None
-    return lambda network: sum(solved.adders for solved in solve_layers(network))
-
-
-def report_lines(result: Polished, start: Start, out: Path) -> list[str]:
-    """Return the result as a table of text."""
-    from mcprune.report.text import columns
-
-    before, after = result.before, result.after
-    rows = [
-        ["inputs and units", "-".join(map(str, before.widths)), "-".join(map(str, after.widths))],
-        *(
-            [name, f"{one:,}", f"{other:,}"]
-            for name, one, other in zip(
-                ("weights", "digits", "digit-bits", "EBOPs", "adders at most"), before.costs, after.costs, strict=True
-            )
-        ),
-        ["training loss", f"{before.loss:.4f}", f"{after.loss:.4f}"],
-        *(
-            [f"{part} accuracy", f"{value:.4f}", f"{after.accuracies[part]:.4f}"]
-            for part, value in before.accuracies.items()
-        ),
-    ]
-    used, budget = after.costs.of(result.settings.unit), result.settings.budget
-    return [
-        f"{start.description}; budget {budget:,} {result.settings.unit}, used {used:,}",
-        "",
-        *columns(["", "before", "after"], rows),
-        "",
-        f"{result.evaluated:,} candidates in {result.seconds:.1f} s of the processor; {result.dropped} units or inputs dropped as a whole",
-        f"written: {out}",
-    ]
-
-
-def report_json(result: Polished, start: Start) -> dict[str, object]:
-    """Return the result as JSON-able data."""
-    return {
-        "start": start.description,
-        "settings": asdict(result.settings),
-        "before": _standing_json(result.before),
-        "after": _standing_json(result.after),
-        "evaluated": result.evaluated,
-        "dropped": result.dropped,
-        "bits_moved": result.bits_moved,
-        "moves": [move._asdict() for move in result.moves],
-        "seconds": result.seconds,
-    }
-
-
-def _standing_json(standing: Standing) -> dict[str, object]:
-    return {
-        **standing.costs._asdict(),
-        "widths": list(standing.widths),
-        "loss": standing.loss,
-        "accuracies": standing.accuracies,
-    }
-
-
-class Watch:
-    """Shows where the chain is."""
-
-    def __init__(self, settings: PolishSettings) -> None:
-        self.settings = settings
-        self.line = StatusLine(time.monotonic())
-
-    def __call__(self, state: PolishState) -> None:
-        """Show it where a line is due."""
-        from mcprune.firmware.costs import costs
-
-        if not self.line.is_due(time.monotonic()):
-            return
-        cost = costs(state.network).of(self.settings.unit)
-        text = f"block {state.block} of {self.settings.blocks}  {cost:,} {self.settings.unit}"
-        if state.best is not None:
-            text += f"  best within the budget {state.best_value:.4f} on the validation rows"
-        self.line.show(text)

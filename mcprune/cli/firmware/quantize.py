@@ -31,7 +31,10 @@ def quantize(arguments: list[str]) -> int:
         "--keep", type=int, metavar="N", help="the budget: largest cost (default: the cheapest of about the least loss)"
     )
     parser.option(
-        "--budget-in", default="digits", metavar="UNIT", help="digits, digit-bits, ebops or adders (default: digits)"
+        "--budget-in",
+        default="digits",
+        metavar="UNIT",
+        help="digits, digit-bits, ebops, adders or luts (default: digits)",
     )
     parser.option("--epochs", type=int, default=600, metavar="N", help="epochs of training (default: 600)")
     parser.option(

@@ -60,7 +60,7 @@ def read_start(folder: Path, options: dict[str, object], rule: RoundingRule) -> 
         if network.origin.split_seed is not None:  # another split would take training rows for test rows
             options = {**options, "seed": network.origin.split_seed}
         config = make_config(**options)
-        return Start(network, _splits(config, network.origin), "a fixed-point network")
+        return Start(network, splits_of(config, network.origin), "a fixed-point network")
     others = [name for name in options if name != "seed"]
     if others:
         raise ConfigError(
@@ -73,7 +73,7 @@ def read_start(folder: Path, options: dict[str, object], rule: RoundingRule) -> 
         raise ConfigError(f"The data of {str(folder)!r} came from Python. Polish its network from Python too.")
     seed = config.runtime.seed
     origin = Origin(pruned.columns, pruned.n_inputs, pruned.names, pruned.labels, pruned.scaler, seed)
-    splits = _splits(config, origin)
+    splits = splits_of(config, origin)
     network = round_mlp(
         pruned.model, splits.train.features[:, origin.columns], origin, bits=rule.bits, signal_bits=rule.signal_bits
     )
@@ -82,8 +82,8 @@ def read_start(folder: Path, options: dict[str, object], rule: RoundingRule) -> 
     )
 
 
-def _splits(config: Config, origin: Origin) -> Splits:
-    """Return the splits of a data set, scaled as the network expects its inputs."""
+def splits_of(config: Config, origin: Origin) -> Splits:
+    """Return the splits of a data set, scaled as the network of an origin expects its inputs."""
     dataset = load_dataset(config)
     data = config.data
     is_scaled = origin.scaler is not None and dataset.n_inputs == origin.width

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mcprune.cli.arguments import run_options, run_parser
 from mcprune.cli.parser import Parser
-from mcprune.cli.tune import PAGE, add_page_options, announce, linger, page_port
+from mcprune.cli.tune import PAGE, add_page_options, announce, check_page, linger, page_port
 from mcprune.errors import ConfigError
 from mcprune.report.terminal import Output, choose
 from mcprune.report.text import wrapped
@@ -55,10 +55,7 @@ def path(arguments: list[str]) -> int:
     options, quiet, json = run_options(arguments, path_parser())
     own = {name: options.pop(name, None) for name in OWN}
     folder, at = own["folder"], own["at"]
-    for name in PAGE:
-        if own[name] not in (None, True) and not own["live"]:
-            flag = "--no-browser" if name == "browser" else f"--{name}"
-            raise ConfigError(f"{flag} is for the page of a path. Add --live, or leave it out")
+    check_page(own)
     if folder is not None:
         if options or own["live"]:
             from mcprune.config.options import option

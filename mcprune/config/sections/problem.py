@@ -21,7 +21,7 @@ class Problem(Section):
         default="inputs",
         min_length=1,
         description="what may be dropped: inputs, units, channels, weights, heads, neurons, blocks, some of them, or as units:LAYER,... of "
-        "all but inputs",
+        "all but inputs; or digits, the signed digits of a network in fixed point (docs/firmware.md)",
     )
     keep: Annotated[int | dict[str, int] | None, BeforeValidator(site_counts)] = Field(
         default=None,

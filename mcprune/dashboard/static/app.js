@@ -187,6 +187,7 @@
     $("rate-title").textContent = isChain ? "Proposals per second" : "Steps of backprop per second";
     $("rate-words").textContent = isChain ? "Steps of the chain, walks included; the time includes the classifier's training." : "";
     Charts.unit(isChain ? "proposals" : "steps of backprop");
+    if (run.is_digits) Digits.shape(run);
   }
 
   const measure = () => ({ regression: "R2", multilabel: "label accuracy" })[run.task] || "accuracy";
@@ -203,7 +204,7 @@
       : `Stopped early, after block ${count(run.stopped.block)} of ${count(run.blocks)}. `;
     $("outcome-words").textContent = isFailed ? notes[notes.length - 1] || ""
       : status !== "done" ? `${early}The search has ended; the table fills as the tests end.`
-        : folder ? early + `Written to ${folder}. For a page to keep: mcprune report ${folder}` : "";
+        : folder ? `${early}Written to ${folder}.${run.is_digits ? "" : ` For a page to keep: mcprune report ${folder}`}` : "";
     showScores();
   }
 
@@ -239,7 +240,7 @@
       notes = state.notes;
       canUndo = state.can_undo;
       PathCurve.show(run.path);
-      $("name").textContent = run.name ? `${run.name}, ${run.path ? PathCurve.title() : `${count(run.keep)} of ${count(run.n_sites)} sites`}` : "";
+      $("name").textContent = run.is_digits ? Digits.title(run) : run.name ? `${run.name}, ${run.path ? PathCurve.title() : `${count(run.keep)} of ${count(run.n_sites)} sites`}` : "";
       $("about").textContent = run.rows
         ? `${count(run.rows.train)} training rows; ${run.classifier}; ${run.device}, ${run.threads} thread${run.threads === 1 ? "" : "s"}${run.folder ? `; ${run.folder}` : ""}`
         : "Loading the data and compiling the engine.";

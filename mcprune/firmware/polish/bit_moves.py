@@ -10,7 +10,7 @@ import numpy as np
 from mcprune.firmware.fixed_point import FixedFormat, quantize
 from mcprune.firmware.network import FixedLayer, FixedNetwork
 from mcprune.firmware.polish.engine import digit_kernels as kernels
-from mcprune.firmware.polish.engine.arrays import fill_forms
+from mcprune.firmware.polish.engine.arrays import fill_forms, signal_table
 from mcprune.firmware.polish.engine.chain import Chain
 
 End = Literal["low", "high"]
@@ -100,7 +100,7 @@ def _try(chain: Chain, move: BitMove, form: FixedFormat, price: float) -> bool:
             is_rectified=source.relu,
         )
         kernels.activate(rows.accumulators[unit], count, net.forms[unit], rows.override)
-    net.signals[signal] = (form.bits[move.place], form.reach[move.place], form.shift[move.place])
+    net.signals[signal] = signal_table(form.select(np.array([move.place])))[0]
     changes = _compensation(chain, move, form)
     kernels.apply(net, changes, len(changes), 1)
     cost = kernels.set_costs(net, chain.mode)

@@ -45,6 +45,7 @@ def save_state(state: PolishState, settings: PolishSettings, digest: str, folder
             "has_best": state.best is not None,
             **{name: getattr(state, name) for name in NUMBERS if name != "best_value"},
             "best_value": state.best_value if state.best is not None else None,
+            "temperature": state.temperature,
         }
         write_whole(target / STATE, json.dumps(content).encode())  # the last: with it the checkpoint is complete
     except OSError as error:
@@ -69,7 +70,12 @@ def load_state(settings: PolishSettings, digest: str, folder: Path) -> PolishSta
         value = float(content["best_value"]) if best is not None else np.inf
         statistics = np.array(content["statistics"], np.float64)
         return PolishState(
-            load_network(place / "network"), best=best, best_value=value, statistics=statistics, **numbers
+            load_network(place / "network"),
+            best=best,
+            best_value=value,
+            statistics=statistics,
+            temperature=content["temperature"],
+            **numbers,
         )
     return None
 

@@ -18,7 +18,7 @@ from mcprune.firmware.network_files import save_network
 from mcprune.firmware.polish.checkpoint import load_state, remove_checkpoints, save_state
 from mcprune.firmware.polish.engine import digit_kernels as kernels
 from mcprune.firmware.polish.engine.chain import MIXTURE, accuracy, mean_loss
-from mcprune.firmware.polish.run import AdderCount, Polisher, PolishState
+from mcprune.firmware.polish.run import Polisher, PolishState, SolverCount, Steering
 from mcprune.firmware.polish.settings import PolishSettings
 from mcprune.objectives.named import make_objective
 from mcprune.objectives.specs import PLAIN
@@ -93,9 +93,10 @@ def polish(
     settings: PolishSettings,
     *,
     objective: str | Callable[..., object] = PLAIN,
-    count_adders: AdderCount | None = None,
+    solver_count: SolverCount | None = None,
     folder: Path | None = None,
     on_block: Callable[[PolishState], None] | None = None,
+    steer: Steering | None = None,
 ) -> Polished:
     """Lower the cost of a fixed-point network to a budget by a Markov chain over the signed digits of its weights.
 
@@ -110,12 +111,15 @@ def polish(
     settings : PolishSettings
     objective : str or callable
         As ``--objective`` of a run.
-    count_adders : callable, optional
-        A solver's number of adders: a budget in adders then holds after its sharing of common parts.
+    solver_count : callable, optional
+        A solver's count: a budget in adders or luts then holds after its sharing of common parts.
     folder : Path, optional
         The network is written there; until it is done a checkpoint, with which the same call goes on after an interruption.
     on_block : callable, optional
         Called with the `PolishState` after each block.
+    steer : callable, optional
+        Asked before each block: the block starts from the `PolishState` that it returns. It may wait, and change the temperature or
+        the number of blocks that are done.
 
     Raises
     ------
@@ -124,7 +128,7 @@ def polish(
     """
     chosen = make_objective(objective, splits.labels, splits.names, is_weighted=splits.is_weighted)
     by_objective = None if chosen.name == PLAIN else chosen
-    polisher = Polisher(splits.train, settings, splits.validation, by_objective, count_adders)
+    polisher = Polisher(splits.train, settings, splits.validation, by_objective, solver_count)
     started = time.process_time()
     state = polisher.start(network)
     before = standing(state.network, splits)
@@ -132,7 +136,7 @@ def polish(
     if folder is not None:
         state = load_state(settings, digest, folder) or state
     saved = time.monotonic()
-    for state in polisher.run(state):  # noqa: B020 - the last state is the result
+    for state in polisher.run(state, steer):  # noqa: B020 - the last state is the result
         if folder is not None and time.monotonic() - saved >= SAVED_EVERY:
             save_state(state, settings, digest, folder)
             saved = time.monotonic()

@@ -14,7 +14,7 @@ from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork
 from mcprune.firmware.polish.bit_moves import bit_round
 from mcprune.firmware.polish.engine import digit_kernels as kernels
-from mcprune.firmware.polish.engine.chain import Chain, Walk, check_rows
+from mcprune.firmware.polish.engine.chain import Chain, Walk, check_rows, mixture_of
 from mcprune.firmware.polish.objective_walk import Decisions
 from mcprune.firmware.polish.settings import PolishSettings
 from mcprune.firmware.polish.unit_moves import walk_with_drops
@@ -22,8 +22,10 @@ from mcprune.objectives.base import Objective
 from mcprune.random import Stream, generator
 from mcprune.types import FloatArray
 
-AdderCount = Callable[[FixedNetwork], int]
-BIT_UNITS: tuple[Unit, ...] = ("digit-bits", "ebops")  # in which a bit of a signal has a price
+SolverCount = Callable[[FixedNetwork], int]
+Steering = Callable[["PolishState"], "PolishState"]
+SOLVED_UNITS: tuple[Unit, ...] = ("adders", "luts")  # that a solver counts after its sharing of common parts
+BIT_UNITS: tuple[Unit, ...] = ("digit-bits", "ebops", "luts")  # in which a bit of a signal has a price
 BITS_UNTIL, BITS_EVERY = 0.85, 2  # bits are tried in every second block until this part of them
 EXTRA_BLOCKS = 20  # to come below a budget that the blocks left unreached
 
@@ -40,9 +42,9 @@ class PolishState:
     random_state : int
         Of the compiled chain.
     start_cost : int
-        Of the first network in the unit of the budget; of adders the bound.
+        Of the first network in the unit of the budget, without sharing.
     inner_budget : int
-        What the chain keeps to: the budget, or the bound on adders at which a solver's adders keep to it.
+        What the chain keeps to: the budget, or the cost without sharing at which a solver's count keeps to it.
     best : FixedNetwork or None
         The best network within the budget so far.
     best_value : float
@@ -54,6 +56,8 @@ class PolishState:
     bits_moved : int
         Accepted moves of bits.
     statistics : ndarray, shape (MOVES, COUNTERS)
+    temperature : float or None
+        In place of that of the settings, where somebody has changed it.
     """
 
     network: FixedNetwork
@@ -67,6 +71,7 @@ class PolishState:
     dropped: int = 0
     bits_moved: int = 0
     statistics: FloatArray = field(default_factory=lambda: np.zeros((kernels.MOVES, kernels.COUNTERS)))
+    temperature: float | None = None
 
 
 class Polisher:
@@ -81,9 +86,9 @@ class Polisher:
         They choose among the networks that the blocks leave within the budget; without them the training rows do.
     objective : Objective, optional
         By default the cross-entropy, which is far faster than any other.
-    count_adders : callable, optional
-        A solver's number of adders of a network. With a budget in adders the result then keeps to it by this count; without it by the
-        bound of digits less one for each sum.
+    solver_count : callable, optional
+        A solver's count of a network. With a budget in adders or luts the result then keeps to it by this count; without it by the
+        count of sums that share nothing.
     """
 
     def __init__(
@@ -92,14 +97,14 @@ class Polisher:
         settings: PolishSettings,
         validation: Rows | None = None,
         objective: Objective | None = None,
-        count_adders: AdderCount | None = None,
+        solver_count: SolverCount | None = None,
     ) -> None:
         order = generator(settings.seed, Stream.POLISH_ORDER).permutation(len(rows.targets))
         weights = None if rows.weights is None else rows.weights[order]
         self.rows = Rows(np.ascontiguousarray(rows.features[order]), rows.targets[order], weights)
         self.judging = validation if validation is not None and len(validation.targets) else self.rows
         self.settings, self.decisions = settings, Decisions(objective)
-        self.count_adders = count_adders if settings.unit == "adders" else None
+        self.solver_count = solver_count if settings.unit in SOLVED_UNITS else None
 
     def start(self, network: FixedNetwork) -> PolishState:
         """Return the state before the first block.
@@ -123,12 +128,13 @@ class Polisher:
         settings, block = self.settings, state.block
         rng = generator(settings.seed, Stream.POLISH, block)
         chain = Chain(state.network, self.rows, settings.unit, state.random_state)
+        chain.mixture = mixture_of(settings.moves)
         start = state.start_cost
         walk = Walk(
             settings.block_proposals(),
             settings.budget_at(block, start, state.inner_budget),
             settings.budget_at(block + 1, start, state.inner_budget),
-            settings.temperature_at(block),
+            settings.temperature_at(block) if state.temperature is None else state.temperature,
         )
         bits = 0
         if self._tries_bits(block):
@@ -155,8 +161,14 @@ class Polisher:
         """Return whether all blocks are made and a network within the budget is there."""
         return state.block >= self.settings.blocks and state.best is not None
 
-    def run(self, state: PolishState) -> Iterator[PolishState]:
+    def run(self, state: PolishState, steer: Steering | None = None) -> Iterator[PolishState]:
         """Make the blocks that are left, and yield the state after each.
+
+        Parameters
+        ----------
+        state : PolishState
+        steer : callable, optional
+            Asked before each block: the block starts from the state that it returns.
 
         Raises
         ------
@@ -164,6 +176,8 @@ class Polisher:
             No network within the budget was reached.
         """
         while not self.is_done(state):
+            if steer is not None and self.is_done(state := steer(state)):
+                return
             if state.block >= self.settings.blocks + EXTRA_BLOCKS:
                 raise ConfigError(
                     f"The network still costs {self._cost(state.network)} {self.settings.unit} where the budget is "
@@ -179,24 +193,25 @@ class Polisher:
 
     def _cost(self, network: FixedNetwork) -> int:
         """Return the cost that must keep to the budget."""
-        if self.count_adders is not None:
-            return self.count_adders(network)
+        if self.solver_count is not None:
+            return self.solver_count(network)
         return costs(network).of(self.settings.unit)
 
     def _inner_budget(self, network: FixedNetwork, cost: int) -> int:
         """Return what the chain keeps to, from the cost of a network that it has."""
-        if self.count_adders is None or cost == 0:
+        if self.solver_count is None or cost == 0:
             return self.settings.budget
-        bound = costs(network).of(self.settings.unit)
-        return max(int(self.settings.budget * bound / cost), self.settings.budget)
+        return max(int(self.settings.budget * costs(network).of(self.settings.unit) / cost), 1)
 
     def _with_best(self, state: PolishState, network: FixedNetwork) -> PolishState:
         """Return the state with the network as its best, if it is that and keeps to the budget."""
         cost = self._cost(network)
-        if self.count_adders is not None:
+        if self.solver_count is not None:
             inner = self._inner_budget(network, cost)
             if cost > self.settings.budget and state.block >= self.settings.blocks:
-                inner = min(inner, state.inner_budget - 1)  # sharing has become worse: go on below
+                inner = min(
+                    inner, state.inner_budget - max(state.inner_budget // 100, 1)
+                )  # sharing has become worse: go on below
             state = replace(state, inner_budget=inner)
         if cost > self.settings.budget:
             return state

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mcprune.errors import ConfigError
 from mcprune.firmware.costs import UNITS, Unit
 
+MOVES = ("exchange", "neighbour", "within", "bias", "swap", "remove")
 COOLED = 0.8  # part of the blocks after which the temperature is 0
 DROPS_EVERY, DROPS_UNTIL = (
     4,
@@ -24,7 +25,7 @@ class PolishSettings:
     ----------
     budget : int
         The result costs at most so much.
-    unit : {'digits', 'digit-bits', 'ebops', 'adders'}
+    unit : {'digits', 'digit-bits', 'ebops', 'adders', 'luts'}
         Of the budget; see mcprune/firmware/costs.py.
     proposals : int
         In all, those of tried units included.
@@ -36,6 +37,8 @@ class PolishSettings:
         At the start, in the unit of the mean loss; it falls to 0.
     drops : int
         Units and inputs that a block tries to drop; 0: none is dropped as a whole.
+    moves : str
+        Kinds of candidates, separated by commas: exchange, neighbour, within, bias, swap, remove; or all.
     seed : int
 
     Raises
@@ -51,6 +54,7 @@ class PolishSettings:
     descent: float = 0.5
     temperature: float = 3e-5
     drops: int = 1
+    moves: str = "all"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,6 +65,11 @@ class PolishSettings:
             value = getattr(self, name)
             if value < least:
                 raise ConfigError(f"{name}={value} is too small. Choose {least} or more.")
+        unknown = [name for name in self.moves.split(",") if name not in (*MOVES, "all")]
+        if unknown:
+            raise ConfigError(
+                f"moves={self.moves!r} names the unknown {unknown[0]!r}. Choose among {', '.join(MOVES)}."
+            )
         if not 0 <= self.descent <= 1:
             raise ConfigError(f"descent={self.descent} is out of range. Choose 0 to 1.")
         if not (math.isfinite(self.temperature) and self.temperature >= 0):

@@ -1,7 +1,8 @@
 """The unit move: a unit or an input is dropped, and what it cost is spent on digits elsewhere.
 
-Right after the drop the loss is higher, so no single decision can accept it. Copies of the chain with and without the unit therefore
-make the same number of proposals within the same budget, and the one of the lowest loss goes on.
+Right after the drop the loss is higher, so no single decision can accept it. A copy without the unit therefore first gets the digits that
+gain most for their cost, up to the budget. Then copies of the chain with and without the unit make the same number of proposals within the
+same budget, and the one of the lowest loss goes on.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def possible_drops(chain: Chain, rows: int = 1024) -> list[Drop]:
 def chosen_drops(
     drops: Sequence[Drop], number: int, fall: float, widths: Sequence[int], rng: np.random.Generator
 ) -> list[list[Drop]]:
-    """Return what is tried: the first drop; some drawn from those behind it, the earlier the likelier; the first several at once.
+    """Return what is tried: single drops that are drawn, the earlier the likelier; and the first several at once.
 
     Parameters
     ----------
@@ -97,13 +98,9 @@ def chosen_drops(
     """
     if not drops or number == 0:
         return []
-    chosen = [[drops[0]]]
-    if len(drops) > 1 and number > 1:
-        odds = 1 / np.arange(1, len(drops))
-        places = rng.choice(
-            np.arange(1, len(drops)), size=min(number, len(drops)) - 1, replace=False, p=odds / odds.sum()
-        )
-        chosen += [[drops[place]] for place in sorted(places)]
+    odds = 1.0 / np.arange(1, len(drops) + 1) ** 2
+    places = rng.choice(len(drops), size=min(number, len(drops)), replace=False, p=odds / odds.sum())
+    chosen = [[drops[place]] for place in sorted(places)]
     together: list[Drop] = []
     for drop in drops:
         if sum(one.freed for one in together) + drop.freed > fall:
@@ -140,6 +137,7 @@ def walk_with_drops(
     least = decisions.value(chain)
     for trial in trials:
         trial.mixture = chain.mixture
+        evaluated += trial.fill(walk.budget_to)
         evaluated += decisions.advance(trial, trial_walk)
         value = decisions.value(trial)
         if trial.cost <= max(walk.budget_to, chain.cost) and value < least:

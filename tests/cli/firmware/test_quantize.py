@@ -35,7 +35,7 @@ def test_the_network_is_saved_with_its_scaling(folder, table):
     assert (np.array(network.origin.labels)[network.predict(raw, scaled=False)] == kinds).mean() > 0.85
 
 
-@pytest.mark.parametrize("unit", ["digits", "digit-bits", "ebops", "adders"])
+@pytest.mark.parametrize("unit", ["digits", "digit-bits", "ebops", "adders", "luts"])
 def test_a_budget_is_kept(table, tmp_path, unit, capsys):
     whole = costs(load_network(table.parent / "net")) if (table.parent / "net").exists() else None
     out = tmp_path / "net"

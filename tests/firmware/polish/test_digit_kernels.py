@@ -33,8 +33,8 @@ def test_random_numbers_are_uniform():
 @pytest.mark.parametrize("widths", SHAPES)
 def test_state_stays_exact_over_hundreds_of_accepted_moves(widths, overflow):
     forced = 0
-    for seed in range(3):
-        chain = some_chain(seed, widths, UNITS[seed], overflow=overflow)
+    for seed, unit in enumerate(("digits", "digit-bits", "ebops", "luts")):
+        chain = some_chain(seed, widths, unit, overflow=overflow)
         assert_exact(chain)
         chain.mixture[:] = [0.3, 0.2, 0.2, 0.2, 0.1, 0.0, 0.0]  # no removals: there must be something left to move
         chain.walk(Walk(4000, chain.cost, chain.cost, 1e-3))

@@ -1,12 +1,9 @@
 """Polishing from a start to a budget: kept, repeatable, resumed, never worse than its start."""
 
-import numpy as np
 import pytest
-from digit_chains import some_rows
-from fixed_networks import random_network
+from polish_problem import NOTHING, settings_of, splits_of, start_network
 
-from mcprune.data.prepare import Parts, Rows, Splits
-from mcprune.data.scale import Scaler
+from mcprune.data.prepare import Rows
 from mcprune.errors import ConfigError, DataError
 from mcprune.firmware.costs import UNITS, costs
 from mcprune.firmware.dead import remove_dead
@@ -17,26 +14,6 @@ from mcprune.firmware.polish.polish import polish
 from mcprune.firmware.polish.run import Polisher
 from mcprune.firmware.polish.settings import PolishSettings
 from mcprune.objectives.named import make_objective
-
-NOTHING = np.zeros(0, np.int64)
-
-
-def splits_of(seed=1, count=600):
-    """Return rows whose classes depend on several columns."""
-    features, targets, _ = some_rows(seed, count, 6, 3)[:3]
-    third = count // 3
-    parts = [Rows(features[at : at + third], targets[at : at + third]) for at in (0, third, 2 * third)]
-    scaler = Scaler("none", np.zeros(6), np.ones(6))
-    names = tuple(f"x{column}" for column in range(6))
-    return Splits(*parts, scaler, (0, 1, 2), names, "made", None, Parts(NOTHING, NOTHING, NOTHING))
-
-
-def start_network(seed=1):
-    return random_network(seed, zeros=0, density=0.9).but(logit_scale=2.0**-9)
-
-
-def settings_of(budget, unit="digits", **more):
-    return PolishSettings(budget, unit, **({"proposals": 1500, "blocks": 6} | more))
 
 
 def same(one, other):
@@ -144,7 +121,7 @@ def test_adders_are_counted_by_the_solver_that_is_given():
     def shared(network):  # a solver that shares a fifth
         return costs(network).adders * 4 // 5
 
-    result = polish(start_network(), splits_of(), settings_of(20, "adders"), count_adders=shared)
+    result = polish(start_network(), splits_of(), settings_of(20, "adders"), solver_count=shared)
     assert shared(result.network) <= 20
     assert costs(result.network).adders > 20
 
@@ -153,7 +130,8 @@ def test_adders_are_counted_by_the_solver_that_is_given():
     ("options", "message"),
     [
         ({"budget": 0}, "budget=0"),
-        ({"unit": "luts"}, "no unit"),
+        ({"unit": "bytes"}, "no unit"),
+        ({"moves": "exchange,jump"}, "unknown 'jump'"),
         ({"descent": 2.0}, "descent"),
         ({"temperature": -1.0}, "temperature"),
         ({"drops": -1}, "drops"),

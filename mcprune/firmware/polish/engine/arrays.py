@@ -58,7 +58,7 @@ def make_state(network: FixedNetwork, inputs: IntArray, targets: IntArray, weigh
         weights=np.concatenate([layer.weight.reshape(-1) for layer in network.layers]).astype(np.int32),
         biases=np.concatenate([layer.bias for layer in network.layers]).astype(np.int32),
         forms=np.concatenate([_forms(network, number) for number in range(len(network.layers))]),
-        signals=np.concatenate([np.stack([form.bits, form.reach, form.shift], 1) for form in network.formats]),
+        signals=np.concatenate([signal_table(form) for form in network.formats]),
         costs=np.zeros(n_units, np.int64),
         options=np.array([network.logit_scale]),
     )
@@ -99,6 +99,11 @@ def network_of(state: DigitState, network: FixedNetwork) -> FixedNetwork:
         weight = net.weights[at : at + layer.weight.size].reshape(layer.weight.shape).astype(np.int64)
         layers.append(replace(layer, weight=weight, bias=net.biases[unit : unit + len(layer.bias)].astype(np.int64)))
     return network.but(layers=tuple(layers), logit_scale=float(net.options[0]))
+
+
+def signal_table(form: FixedFormat) -> IntArray:
+    """Return the formats of signals as `digit_kernels.Net` holds them, (signals, 4)."""
+    return np.stack([form.bits, form.reach, form.shift, form.signed.astype(np.int64)], axis=1)
 
 
 def _layer_table(network: FixedNetwork) -> IntArray:

@@ -59,7 +59,7 @@ class Chain:
         self.random_state: AnyArray = np.array([random_state], np.uint64)
         self.statistics = np.zeros((kernels.MOVES, kernels.COUNTERS))
         self.totals = np.zeros(2)
-        self.mixture: FloatArray = np.array([*MIXTURE.values(), 0.0])
+        self.mixture: FloatArray = mixture_of("all")
         self.refresh()
 
     def refresh(self) -> None:
@@ -93,6 +93,42 @@ class Chain:
             self.totals,
         )
 
+    def fill(self, budget: float, misses: int = 2) -> int:
+        """Add digits, each the one of several that gains most for what it costs, until the budget is used or nothing gains.
+
+        Parameters
+        ----------
+        budget : float
+        misses : int
+            It ends with so many additions that are none on all rows.
+
+        Returns
+        -------
+        int
+            Candidates that were evaluated.
+        """
+        changes, best = np.zeros((kernels.MOST_CHANGES, 4), np.int64), np.zeros((kernels.MOST_CHANGES, 4), np.int64)
+        net, rows, scratch = self.arrays
+        count, evaluated = len(self.data.targets), 0
+        while misses and self.cost < budget:
+            sums, room = np.zeros(2), budget - self.cost
+            seen = min(STAGES[0], count)
+            evaluated += kernels.grow(
+                net, rows, scratch, self.mode, FORCED_CANDIDATES, seen, room, self.random_state, changes, best, sums
+            )
+            gain = np.zeros(2)
+            if sums[0] < 0:
+                kernels.apply(net, changes, 1, 1)
+                kernels.evaluate(net, rows, scratch, changes, 1, 0, count, -1, False, gain)
+            if gain[0] >= 0:
+                misses -= 1
+                kernels.apply(net, changes, 1, -int(sums[0] < 0))
+                continue
+            change, _ = kernels.cost_change(net, changes, 1, self.mode, True)
+            kernels.evaluate(net, rows, scratch, changes, 1, 0, count, -1, True, np.zeros(2))
+            self.totals += (gain[0], change)
+        return evaluated
+
     def price(self, tries: int = 5) -> float:
         """Return the mean loss that the cheapest digit of several costs for each unit of the budget, the median of some tries."""
         changes, best = np.zeros((kernels.MOST_CHANGES, 4), np.int64), np.zeros((kernels.MOST_CHANGES, 4), np.int64)
@@ -114,6 +150,19 @@ class Chain:
         """Return the network as it stands, without dead units, its logit scale fitted to the rows."""
         scale = fit_scale(self.logits(), self.data, float(self.arrays.net.options[0]))
         return remove_dead(network_of(self.arrays, self.network).but(logit_scale=scale))
+
+
+def mixture_of(moves: str) -> FloatArray:
+    """Return the probabilities of the moves, in the order of `digit_kernels`, (MOVES,).
+
+    Parameters
+    ----------
+    moves : str
+        Names of `MIXTURE`, separated by commas, whose probabilities keep their ratios; or "all".
+    """
+    names = MIXTURE if moves == "all" else moves.split(",")
+    chosen = np.array([share if name in names else 0.0 for name, share in MIXTURE.items()])
+    return np.append(chosen / chosen.sum(), 0.0)
 
 
 def check_rows(network: FixedNetwork, rows: Rows) -> None:

@@ -20,13 +20,13 @@ MOST_REACH = 1 << 30  # of accumulators and signals: int32 holds them and a sum 
 # Columns of a unit's format. The accumulator becomes ((x + HALF) >> DOWN) << LIFT, then wraps or saturates, then << UP.
 RELU, HALF, DOWN, LIFT, LOW, SPAN, HIGH, SATURATES, UP, BIAS_LOW, BIAS_HIGH = range(11)
 FORM = 11
-BITS, REACH, SHIFT = range(3)  # columns of a signal
+BITS, REACH, SHIFT, SIGNED = range(4)  # columns of a signal
 LAYER, UNIT, INPUT, DELTA = range(4)  # columns of a change; INPUT -1 is the bias
 WEIGHT_AT, UNIT_AT, SIGNAL_AT, POWERS = range(
     4
 )  # columns of a layer: where its weights, units and inputs begin; powers of its digits
 MOST_CHANGES = 4
-DIGITS, DIGIT_BITS, EBOPS, ADDERS = range(4)  # unit of the budget
+DIGITS, DIGIT_BITS, EBOPS, ADDERS, LUTS = range(5)  # unit of the budget
 # Moves, and columns of their statistics.
 EXCHANGE, NEIGHBOUR, WITHIN, BIAS, SWAP, REMOVE, FORCED, MOVES = range(8)
 EVALUATED, ACCEPTED, GAIN, PROPOSED, SECOND, FULL, COUNTERS = range(7)
@@ -41,7 +41,7 @@ class Net(NamedTuple):
     weights: Int32Array  # of all layers, each (outputs, inputs)
     biases: Int32Array  # of all units
     forms: IntArray  # (units, FORM)
-    signals: IntArray  # (signals, 3)
+    signals: IntArray  # (signals, 4): see BITS
     costs: IntArray  # of each unit
     options: FloatArray  # logit scale
 
@@ -123,6 +123,78 @@ def below(state: AnyArray, count: int) -> int:
 
 
 @kernel
+def top_bit(low: int, high: int) -> int:
+    """Bits of the integers from `low` to `high`, a sign included where `low` is negative."""
+    return length(max(high, -low - 1)) + (1 if low < 0 else 0)
+
+
+@kernel
+def unit_luts(net: Net, layer: int, unit: int) -> int:
+    """Look-up tables of a unit whose sum shares nothing, as `tables.unit_luts` counts them."""
+    inputs = net.widths[layer]
+    at, signal = net.layers[layer, WEIGHT_AT] + unit * inputs, net.layers[layer, SIGNAL_AT]
+    place = net.layers[layer, UNIT_AT] + unit
+    count = 0
+    for j in range(inputs):
+        if net.signals[signal + j, BITS]:
+            count += count_digits(int(net.weights[at + j]))
+    if count == 0:
+        return 0
+    # Terms: least and largest value, lowest bit, top, sign; a sign of 0 marks one that is added already.
+    terms = np.empty((2 * count, 5), np.int64)
+    size = 0
+    for j in range(inputs):
+        w, bits = int(net.weights[at + j]), net.signals[signal + j, BITS]
+        for number in range(count_digits(w) if bits else 0):
+            digit = nth_digit(w, number)
+            start = net.signals[signal + j, SHIFT] + length(abs(digit)) - 1
+            is_signed = net.signals[signal + j, SIGNED]
+            low = -(np.int64(1) << (bits - 1)) if is_signed else np.int64(0)
+            high = (np.int64(1) << (bits - is_signed)) - 1
+            terms[size, 0], terms[size, 1], terms[size, 2] = low << start, high << start, start
+            terms[size, 3], terms[size, 4] = top_bit(low << start, high << start), 1 if digit > 0 else -1
+            size += 1
+    tables, begin = 0, 0
+    for _ in range(count - 1):
+        first, second = -1, -1
+        while terms[begin, 4] == 0:
+            begin += 1
+        for k in range(begin, size):
+            if terms[k, 4] != 0:
+                is_second = second < 0 or (terms[k, 3], terms[k, 2]) < (terms[second, 3], terms[second, 2])
+                if first < 0 or (terms[k, 3], terms[k, 2]) < (terms[first, 3], terms[first, 2]):
+                    first, second = k, first
+                elif is_second:
+                    second = k
+        one, other = terms[first], terms[second]
+        start, upper = max(one[2], other[2]), max(one[3], other[3])
+        is_apart = min(one[3], other[3]) <= start
+        new = terms[size]
+        new[2] = min(one[2], other[2])
+        if one[4] == other[4]:
+            tables += 0 if is_apart else upper - start
+            new[0], new[1], new[4] = one[0] + other[0], one[1] + other[1], one[4]
+        else:
+            tables += 0 if is_apart else max(upper - new[2] - 1, 1)
+            plus, minus = (one, other) if one[4] > 0 else (other, one)
+            new[0], new[1], new[4] = plus[0] - minus[1], plus[1] - minus[0], 1
+        new[3] = top_bit(new[0], new[1])
+        one[4], other[4] = 0, 0
+        size += 1
+    low, high = (
+        (terms[size - 1, 0], terms[size - 1, 1])
+        if terms[size - 1, 4] > 0
+        else (-terms[size - 1, 1], -terms[size - 1, 0])
+    )
+    bias, start = int(net.biases[place]), terms[size - 1, 2]
+    if bias:
+        start = min(start, length(abs(bias) & -abs(bias)) - 1)
+    if net.forms[place, RELU] and low + bias < 0 and high + bias > 0:
+        tables += (length(high + bias) - start + 1) // 2
+    return tables
+
+
+@kernel
 def unit_cost(net: Net, layer: int, unit: int, mode: int) -> tuple[int, int]:
     """Cost of a unit in the unit of the budget, and the largest magnitude that its accumulator can reach."""
     inputs = net.widths[layer]
@@ -146,6 +218,8 @@ def unit_cost(net: Net, layer: int, unit: int, mode: int) -> tuple[int, int]:
         cost = digits
     elif mode == ADDERS:
         cost = max(digits - 1, 0)
+    elif mode == LUTS:
+        cost = unit_luts(net, layer, unit)
     elif mode == DIGIT_BITS and bias and digits:
         cost += length(reach) - length(lows & -lows) + 1
     return cost, reach
@@ -589,6 +663,51 @@ def force(
             sums[:] = 0.0
             evaluate(net, rows, scratch, changes, 1, start, last, -1, False, sums)
             score = sums[0] if sums[0] < 0 else sums[0] / -change
+            done += 1
+            if score < least:
+                least = score
+                best[0] = changes[0]
+        apply(net, changes, 1, -1)
+        if done == candidates:
+            break
+    changes[0] = best[0]
+    sums[0] = least
+    return done
+
+
+@kernel
+def grow(
+    net: Net,
+    rows: Rows,
+    scratch: Scratch,
+    mode: int,
+    candidates: int,
+    screened: int,
+    room: float,
+    state: AnyArray,
+    changes: IntArray,
+    best: IntArray,
+    sums: FloatArray,
+) -> int:
+    """Find the power of two, of several, that lowers the loss most for what it takes of the budget, on a part of the rows.
+
+    It takes at most `room`. It is written to `changes`, and its change of the loss for each unit of the budget to `sums[0]`, summed over
+    the rows of this part. Returned is the number of evaluations.
+    """
+    start = below(state, max(rows.signals.shape[1] - screened, 0) // 64 + 1) * 64
+    last = min(start + screened, rows.signals.shape[1])
+    least, done = np.inf, 0
+    for _ in range(4 * candidates):
+        flat = below(state, len(net.weights)) if random(state) < 0.5 else live_weight(net, state)
+        if flat < 0:
+            continue
+        put(net, changes, 0, flat, random_power(net, flat, state))
+        apply(net, changes, 1, 1)
+        change, is_possible = cost_change(net, changes, 1, mode, False)
+        if is_possible and change <= room and is_in_range(net, changes, 1):
+            sums[:] = 0.0
+            evaluate(net, rows, scratch, changes, 1, start, last, -1, False, sums)
+            score = sums[0] / max(change, 1)
             done += 1
             if score < least:
                 least = score
