@@ -34,7 +34,8 @@ JETS = (
 HIDDEN = (32, 16)
 ROWS = 8192  # training rows at most
 PARTS = {"jets": (0.4, 0.22), "satimage": (0.31, 0.2)}  # test rows of all, validation rows of the rest
-SNAPSHOTS = 48  # of an HGQ2 run
+SNAPSHOTS = 40  # of an HGQ2 run
+FIRST = 0.4  # part of its epochs before which its networks are too large to be of use
 RATES = (5e-3, 5e-4)  # of Adam, from the first epoch to the last, by a cosine
 REJECTION = "rejection:0.5:W"
 
@@ -145,7 +146,7 @@ def hgq2(splits: Splits, seed: int, epochs: int) -> Trained:
     def store(epoch: int, logs: Any) -> None:
         if epoch == 0:
             clock[0] = time.process_time()
-        elif epoch % every == 0 or epoch == epochs - 1:
+        elif epoch >= FIRST * epochs and (epoch % every == 0 or epoch == epochs - 1):
             snapshots.append((epoch, time.process_time() - clock[0], model.get_weights()))
 
     model.fit(
@@ -156,21 +157,19 @@ def hgq2(splits: Splits, seed: int, epochs: int) -> Trained:
         ],
     )  # fmt: skip
     total = time.process_time() - clock[0]
-    ranked = []
+    ranked, networks = [], []
     for place, (_, _, weights) in enumerate(snapshots):
         model.set_weights(weights)
-        trace_minmax(model, x, verbose=0)
-        network = imported(model, splits, x[:256])
-        ranked.append((mean_loss(network, splits.validation), costs(remove_dead(network)).ebops, place))
+        trace_minmax(model, x, batch_size=len(x), verbose=0)
+        networks.append(imported(model, splits, x))
+        ranked.append((mean_loss(networks[-1], splits.validation), costs(remove_dead(networks[-1])).ebops, place))
     out = Trained([], [], [], total, [])
     for _, _, place in front(ranked):
         epoch, seconds, weights = snapshots[place]
-        model.set_weights(weights)
-        trace_minmax(model, x, verbose=0)
-        out.networks.append(imported(model, splits, x))
+        out.networks.append(networks[place])
         out.seconds.append(seconds)
         out.progress.append((epoch + 1) / epochs)
-        out.states.append((model, model.get_weights()))
+        out.states.append((model, weights))
     return out
 
 
@@ -227,7 +226,7 @@ def tune_frozen(splits: Splits, start: tuple[Any, list[Any]], epochs: int) -> Fi
         splits.train.features, splits.train.targets, batch_size=size, epochs=epochs, verbose=0,
         callbacks=[BetaScheduler(lambda epoch: 0.0)],
     )  # fmt: skip
-    trace_minmax(model, splits.train.features, verbose=0)
+    trace_minmax(model, splits.train.features, batch_size=len(splits.train.features), verbose=0)
     network = imported(model, splits, splits.train.features)
     for layer in bits:
         layer.trainable = True

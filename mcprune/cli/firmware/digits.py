@@ -45,7 +45,7 @@ def run_digits(options: dict[str, object], unit: object, *, quiet: bool, json: b
         )
     keep = options.pop("keep", None)
     objective = str(options.pop("objective", "cross-entropy"))
-    config = make_config(**options)
+    config = make_config(**{"epochs": EPOCHS, "learning_rate": RATE, **options})
 
     from mcprune.cli.firmware.polishing import Screen, polish_start
     from mcprune.firmware.network_files import is_network
@@ -98,7 +98,7 @@ def _trained(config: Config, splits: Splits) -> list[Choice]:
         hidden=config.hidden_widths(),
         epochs=EPOCHS if train.epochs is None else train.epochs,
         batch_size=default_batch(len(splits.train.targets)) if train.batch_size is None else train.batch_size,
-        learning_rate=train.learning_rate if config.is_given("learning_rate") else RATE,
+        learning_rate=train.learning_rate,
         seed=config.runtime.seed,
     )
     before = torch.get_num_threads()

@@ -56,7 +56,7 @@ def test_a_budget_that_no_network_keeps_is_refused(table, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--budget-in", "luts"], "no unit"),
+        (["--budget-in", "bytes"], "no unit"),
         (["--penalty", "a"], "not two numbers"),
         (["--penalty", "1,0.5"], "does not grow"),
         (["--overflow", "clamp"], "wrap or saturate"),
