@@ -100,10 +100,10 @@ class PolishPage:
             self._become("running")
             self.stream.publish("state", self.state())
         with self._condition:
-            if self._is_paused and not self._steps and not self._is_stopped:
+            if self._waits():
                 self._seconds += time.monotonic() - self._resumed
                 self._become("paused")
-                while self._is_paused and not self._steps and not self._is_stopped:
+                while self._waits():
                     self._condition.wait(0.1)
                 self._become("running")
                 self._resumed = time.monotonic()
@@ -170,6 +170,9 @@ class PolishPage:
             self._note(str(error))
             self._become("failed")
         self.close()
+
+    def _waits(self) -> bool:
+        return self._is_paused and not self._steps and not self._is_stopped
 
     def _accuracy(self, state: PolishState) -> float | None:
         rows = self.splits.validation

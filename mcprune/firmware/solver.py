@@ -96,7 +96,8 @@ def counter(unit: Literal["adders", "luts"]) -> Callable[[FixedNetwork], int]:
     """Return the solver's count of a network's adders or look-up tables, layer by layer."""
 
     def count(network: FixedNetwork) -> int:
-        return ceil(sum(getattr(solved, unit) for solved in solve_layers(network)))
+        layers = solve_layers(network)
+        return ceil(sum(solved.adders if unit == "adders" else solved.luts for solved in layers))
 
     return count
 
