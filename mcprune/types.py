@@ -12,7 +12,6 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 AnyArray = NDArray[Any]
 JsonObject = dict[str, Any]  # the content of a JSON object whose shape only its reader knows
-Int8Array = NDArray[np.int8]
 Int32Array = NDArray[np.int32]
 UInt8Array = NDArray[np.uint8]
 

@@ -15,20 +15,26 @@ class Place(NamedTuple):
 
 # By flat name. In Python and in TOML files a modifier is an option of its own.
 MODIFIERS: dict[str, Place] = {
+    "decimal": Place("separator", "decimal"),
+    "encoding": Place("separator", "encoding"),
     "pattern": Place("sites", "pattern"),
+    "latency_rows": Place("latency", "rows"),
     "activation": Place("model", "activation"),
     "dropout": Place("model", "dropout"),
     "bias": Place("model", "bias"),
     "width": Place("model", "width"),
     "weight_decay": Place("learning_rate", "weight_decay"),
     "move_sites": Place("moves", "block_sites"),
+    "adapt_delta": Place("delta", "adapt"),
     "rejection": Place("alpha", "rejection"),
     "start_weight": Place("gates", "start_weight"),
     "weight_bound": Place("gates", "weight_bound"),
     "lookahead": Place("decisions", "lookahead"),
+    "train_steps": Place("decisions", "train_steps"),
     "eval_fraction": Place("eval_on", "fraction"),
     "eval_folds": Place("eval_on", "folds"),
     "early_reject": Place("evaluator", "early_reject"),
+    "max_memory": Place("evaluator", "max_memory"),
     "search_time": Place("max_time", "search"),
     "rank_timeout": Place("train_ranks", "timeout"),
 }

@@ -18,7 +18,7 @@ from mcprune.path.search.validate import starts_from_others
 from mcprune.session.build.planner import make_plan
 from mcprune.session.checkpoints.classifiers import classifiers_content
 from mcprune.session.finish.finalize import SearchResult, finalize, write_mask
-from mcprune.session.finish.retrain import Begun
+from mcprune.session.finish.retrain import PartlyTrained
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.loop import make_search, record_events, start_event
 from mcprune.session.search import Search
@@ -100,7 +100,7 @@ def _events(
     if folder is not None:
         folder.write_bytes(CLASSIFIERS, packed(classifiers))
     yield hardened
-    begun = None
+    partly_trained = None
     if small is not None and starts_from_others(plan):
-        begun = Begun(small, max(1, round(LAST_SHARE * plan.retrain.epochs)))
-    yield from finalize(plan, result, folder, began, interrupt, classifiers, begun)
+        partly_trained = PartlyTrained(small, max(1, round(LAST_SHARE * plan.retrain.epochs)))
+    yield from finalize(plan, result, folder, began, interrupt, classifiers, partly_trained)

@@ -7,6 +7,7 @@ from torch import nn
 import mcprune
 from mcprune.errors import ConfigError, FolderError
 from mcprune.sampling import sample as sampling
+from mcprune.sampling import sampler, settle
 
 QUICK = {"epochs": 3, "retrain_epochs": 1, "threads": 1}
 ROUGH = {"precision": 0.2}
@@ -17,6 +18,11 @@ def few(monkeypatch):
     monkeypatch.setattr(sampling, "ENOUGH", 30.0)
     monkeypatch.setattr(sampling, "MIXED", 1.1)
     monkeypatch.setattr(sampling, "REFUSED", 1.2)
+    # Classifiers are trained under their masks for a moment: that this does its work is the matter of test_settle.
+    monkeypatch.setattr(settle, "LEAST_STEPS", 60)
+    monkeypatch.setattr(settle, "SHARE", 0.0)
+    monkeypatch.setattr(settle, "LEGS", 8)
+    monkeypatch.setattr(sampler, "FIRST_LEGS", 4)
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def relaxed(start, steps, table, plan, rule, delta=6.0):
     options = {"table": table, "plan": plan, "delta": delta, "sharpness": 1.0, "seed": 20, **rule}
     few = state.new_state(np.tile(start, (20, 1)), sharpness=1.0)
     engine.run_table(few, steps, chains=CHAINS[:20], **options)
-    series = np.empty((2, 20, 3 * steps))
+    series = np.empty((2, 20, 2 * steps))
     for t in range(series.shape[2]):
         engine.run_table(few, 1, chains=CHAINS[:20], **options)
         series[0, :, t], series[1, :, t] = few.loss, few.position[:, 0]

@@ -12,7 +12,7 @@ from mcprune.chain import engine, moves, state
 from mcprune.chain.cost_constraint import MaskRules, costs_of_counts, new_constraint
 from mcprune.errors import ConfigError
 
-REPLICAS, STEPS, ACCIDENT, FAILURE = 10_000, 250, 1e-4, 1e-9
+REPLICAS, STEPS, ACCIDENT, FAILURE = 4_000, 250, 1e-4, 1e-9
 CHAINS = np.arange(REPLICAS)
 # 3 inputs, 2 and 2 units: a b + b c + 2 c, as of 3-2-2-2 in multiply-accumulates.
 GROUP = np.array([0, 0, 0, 1, 1, 2, 2])

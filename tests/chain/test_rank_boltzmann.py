@@ -1,6 +1,6 @@
 """Gates by rank visit the masks of n by Boltzmann's law, by enumeration; wrong chains and wrong laws must fail.
 
-As in test_boltzmann: 10,000 replicas of their own random numbers from one common start, seen after more than 10
+As in test_boltzmann: 4,000 replicas of their own random numbers from one common start, seen after more than 10
 autocorrelation times, so that chi-square has its textbook law. A right chain fails one test with probability ACCIDENT over the choice
 of seeds, which are fixed; every negative control must come out below FAILURE.
 """
@@ -17,7 +17,7 @@ from mcprune.chain import diagnostics, moves, state
 from mcprune.chain.ranks import gates
 from mcprune.chain.ranks.table import run_table
 
-REPLICAS, ACCIDENT, FAILURE = 10_000, 1e-4, 1e-9
+REPLICAS, ACCIDENT, FAILURE = 4_000, 1e-4, 1e-9
 CHAINS = np.arange(REPLICAS)
 
 
@@ -46,7 +46,7 @@ def relaxed(sites, n, steps, table, shares, temperature, delta=1.2, layers=None)
     options = {"table": table, "plan": plan_of(sites, shares), "delta": delta, "temperature": temperature, "seed": 20}
     few, ranks = begun(sites, n, 20, layers)
     run_table(few, ranks, steps, chains=CHAINS[:20], **options)
-    series = np.empty((2, 20, 3 * steps))
+    series = np.empty((2, 20, 2 * steps))
     for t in range(series.shape[2]):
         run_table(few, ranks, 1, chains=CHAINS[:20], **options)
         series[0, :, t], series[1, :, t] = few.loss, ranks.weights[:, 0]

@@ -64,7 +64,7 @@ def test_the_second_page_has_all_options_by_section(capsys):
     places = [text.index(f"[{section}]") for section in SECTIONS]
     assert places == sorted(places)
     assert text.index("--gate-optimizer") > text.index("[search] --method gradient")
-    assert sum(is_listed(entry) for entry in OPTIONS.values()) <= 69  # seven of them say how a table is read and split
+    assert sum(is_listed(entry) for entry in OPTIONS.values()) <= 66  # five of them say how a table is read and split
 
 
 @pytest.mark.parametrize("preset", [name for name, options in PRESETS.items() if options])

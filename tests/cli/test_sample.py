@@ -6,6 +6,7 @@ import pytest
 
 from mcprune.cli.main import main
 from mcprune.sampling import sample as sampling
+from mcprune.sampling import sampler, settle
 
 RUN = ["--data", "wine", "--keep", "4", "--epochs", "3", "--retrain-epochs", "1", "--threads", "1", "--compare", "no"]
 
@@ -14,6 +15,11 @@ RUN = ["--data", "wine", "--keep", "4", "--epochs", "3", "--retrain-epochs", "1"
 def few(monkeypatch):
     monkeypatch.setattr(sampling, "ENOUGH", 30.0)
     monkeypatch.setattr(sampling, "MIXED", 1.1)
+    # Classifiers are trained under their masks for a moment: that this does its work is the matter of test_settle.
+    monkeypatch.setattr(settle, "LEAST_STEPS", 60)
+    monkeypatch.setattr(settle, "SHARE", 0.0)
+    monkeypatch.setattr(settle, "LEGS", 8)
+    monkeypatch.setattr(sampler, "FIRST_LEGS", 4)
 
 
 @pytest.mark.slow

@@ -8,7 +8,11 @@ from mcprune.config.schema import make_config
 from mcprune.errors import ConfigError
 
 SPELLINGS = {
+    "separator": ("semicolon,decimal=comma,encoding=cp1252", {
+        "separator": "semicolon", "decimal": "comma", "encoding": "cp1252",
+    }),
     "sites": ("weights:layers.0,layers.2,pattern=2:4", {"sites": "weights:layers.0,layers.2", "pattern": "2:4"}),
+    "latency": ("2.5,rows=8", {"latency": 2.5, "latency_rows": 8}),
     "model": ("mlp,activation=tanh,bias=no,dropout=0.2", {"activation": "tanh", "bias": False, "dropout": 0.2}),
     "learning_rate": ("0.01,weight_decay=0.1", {"learning_rate": 0.01, "weight_decay": 0.1}),
     "moves": ("exchange=3,block=1,block_sites=6", {"moves": {"exchange": 3, "block": 1}, "move_sites": 6}),
@@ -16,9 +20,12 @@ SPELLINGS = {
     "gates": ("sharpened:geometric:1:16,start_weight=3,weight_bound=9", {
         "gates": "sharpened:geometric:1:16", "start_weight": 3.0, "weight_bound": 9.0,
     }),
-    "decisions": ("32,lookahead=8", {"decisions": 32, "lookahead": 8}),
+    "delta": ("0.5,adapt=0.3", {"delta": 0.5, "adapt_delta": 0.3}),
+    "decisions": ("32,lookahead=8,train_steps=4", {"decisions": 32, "lookahead": 8, "train_steps": 4}),
     "eval_on": ("held-out,fraction=0.4", {"eval_on": "held-out", "eval_fraction": 0.4}),
-    "evaluator": ("fused,early_reject=0.01", {"evaluator": "fused", "early_reject": 0.01}),
+    "evaluator": ("fused,early_reject=0.01,max_memory=512M", {
+        "evaluator": "fused", "early_reject": 0.01, "max_memory": 2**29,
+    }),
     "max_time": ("600,search=400", {"max_time": 600.0, "search_time": 400.0}),
     "train_ranks": ("shared,timeout=60", {"train_ranks": "shared", "rank_timeout": 60.0}),
 }  # fmt: skip
@@ -43,6 +50,11 @@ def test_the_width_of_a_network_is_behind_its_name():
 def test_a_modifier_alone_leaves_its_option_at_the_default():
     assert make_config(max_time="search=40") == make_config(search_time=40.0)
     assert expanded({"eval_on": "folds=3"}) == {"eval_folds": "3"}
+
+
+def test_a_comma_is_a_separator_too():
+    assert expanded({"separator": ","}) == {"separator": ","}
+    assert expanded({"separator": ",,decimal=point"}) == {"separator": ",", "decimal": "point"}
 
 
 def test_an_option_on_its_own_counts_more_than_a_modifier():

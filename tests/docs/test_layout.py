@@ -2,6 +2,7 @@
 
 import functools
 import re
+import tokenize
 from pathlib import Path
 
 import layout
@@ -27,3 +28,10 @@ def test_rings_of_imports_are_seen():
     """The control: a ring is found, a chain is none."""
     assert [ring for ring in layout._components({"a": {"b"}, "b": {"a"}, "c": {"a"}}) if len(ring) > 1] == [["a", "b"]]
     assert layout._depth("c", {"a": set(), "b": {"a"}, "c": {"b"}}, set()) == 3
+
+
+def test_names_are_those_of_the_tokenizer():
+    path = Path(layout.__file__)
+    with path.open("rb") as file:
+        names = [token.string for token in tokenize.tokenize(file.readline) if token.type == tokenize.NAME]
+    assert layout._names(path.read_text(encoding="utf-8")) == names

@@ -122,6 +122,7 @@ def test_ranking_scores_and_number_of_columns(friedman):
     assert selector.scores_[selector.support_].min() > selector.scores_[~selector.support_].max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [None, Ridge()], ids=["network", "ridge"])
 def test_a_scorer_is_what_is_minimised(friedman, estimator):
     x, y = friedman
@@ -133,6 +134,7 @@ def test_a_scorer_is_what_is_minimised(friedman, estimator):
         MarkovSelector(3, scoring="nonsense", estimator=estimator, **QUICK).fit(x, y)
 
 
+@pytest.mark.slow
 def test_a_scorer_of_classes_gets_the_classes():
     x, y = make_friedman1(200, 6, random_state=0)
     names = np.where(y > np.median(y), "yes", "no")

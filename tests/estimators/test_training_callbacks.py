@@ -15,6 +15,7 @@ def network():
     return nn.Sequential(nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10))
 
 
+@pytest.mark.slow
 def test_skorch_prunes_after_the_fit():
     skorch = pytest.importorskip("skorch")
     from mcprune.estimators.skorch import PruneAfterFit
@@ -35,6 +36,7 @@ def test_skorch_prunes_after_the_fit():
     assert result.model.predict(X).shape == (300,)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Lightning's own hints about workers and logging
 def test_lightning_prunes_after_the_fit(tmp_path):
     lightning = pytest.importorskip("lightning")

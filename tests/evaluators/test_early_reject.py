@@ -1,5 +1,7 @@
 """Staged decisions: what is given up early, and how often wrongly."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -27,6 +29,25 @@ def seen():
         nn.functional.cross_entropy(model(x[:2000]), y[:2000]).backward()
         optimizer.step()
     return model, x, y
+
+
+@pytest.fixture(scope="module")
+def trained(seen):
+    """Give a classifier by its depth, trained on eight of the columns."""
+    _, x, y = seen
+    models = {}
+
+    def of(depth):
+        if depth not in models:
+            model = models[depth] = MLP((N, *depth, 5), seed=1)
+            optimizer = torch.optim.Adam(model.parameters(), 0.02)
+            for _ in range(400):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x[:3000] * (torch.arange(N) < 8)), y[:3000]).backward()
+                optimizer.step()
+        return copy.deepcopy(models[depth])
+
+    return of
 
 
 def start(seen, problem, early_reject, first=0, count=BATCH):
@@ -82,18 +103,12 @@ def test_a_batch_of_few_rows_has_no_looks(seen, problem):
 @pytest.mark.parametrize("kinds", ["inputs,units", "inputs"])
 @pytest.mark.parametrize("count", [1000, 3000])
 @pytest.mark.parametrize("depth", [(19, 33), (24,)])
-def test_what_is_rejected_by_certainty_is_above_its_limit(count, depth, kinds, seen, problem):
+def test_what_is_rejected_by_certainty_is_above_its_limit(count, depth, kinds, seen, trained, problem):
     """Without a rate no decision changes, whatever the limits are; the rest keeps every bit."""
     _, x, y = seen
-    model = MLP((N, *depth, 5), seed=1)
-    case = problem(model, kinds, (N,), 4, transposed=True)
+    case = problem(trained(depth), kinds, (N,), 4, transposed=True)
     weights = np.where(np.arange(case.sites.size) % N < 8, 1.0, -1.0)[None]
     weights[0, N:] = 1.0  # all units
-    optimizer = torch.optim.Adam(model.parameters(), 0.02)
-    for _ in range(400):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x[:3000] * (torch.arange(N) < 8)), y[:3000]).backward()
-        optimizer.step()
     current = state.new_state(weights, sharpness=np.inf)
     evaluators = [FusedEvaluator(case.gated, CrossEntropy(), sorts_rows=sorts) for sorts in (False, True)]
     share = []

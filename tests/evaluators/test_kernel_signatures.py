@@ -98,6 +98,7 @@ def test_depths_layouts_sites(layers):
     assert {"mlp_kernels.evaluate", "weight_kernels.evaluate"} <= names.keys() or numba.get_num_threads() > 1
 
 
+@pytest.mark.slow
 def test_threads_and_the_other_entries():
     before, losses = numba.get_num_threads(), {}
     try:

@@ -9,6 +9,7 @@ from torch import nn
 
 from mcprune.chain.schedules import Schedule
 
+BLOCKS = 4
 EVALUATORS = ["suffix", "incremental", "stacked", "fused", "graph", "bf16"]
 MIXED = {"exchange": 1.0, "site": 1.0, "block": 1.0, "toggle": 0.3, "uniform": 0.1}
 SETTINGS = {
@@ -25,14 +26,14 @@ SETTINGS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_trace_does_not_depend_on_the_evaluator_nor_on_k(name, bench):
-    wanted, told = bench.trace(bench.chain("full", lookahead=1, **SETTINGS[name]))
+    wanted, told = bench.trace(bench.chain("full", lookahead=1, **SETTINGS[name]), BLOCKS)
     assert sum(block.accepted for block in told) > 8  # there is something to be different in
     for evaluator in EVALUATORS:
         for ahead in (1, 16, 64):
             # The pool is no step of the chain: it takes the cheapest by the evaluator's own losses, bf16's too.
             if evaluator == "bf16" and name == "falling count":
                 continue
-            trace, _ = bench.trace(bench.chain(evaluator, lookahead=ahead, **SETTINGS[name]))
+            trace, _ = bench.trace(bench.chain(evaluator, lookahead=ahead, **SETTINGS[name]), BLOCKS)
             np.testing.assert_array_equal(trace, wanted, err_msg=f"{evaluator}, K = {ahead}")
 
 

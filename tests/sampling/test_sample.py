@@ -10,7 +10,7 @@ import pytest
 
 from mcprune.errors import ConfigError, FolderError, SamplingError
 from mcprune.report.samples import law_in_words, samples_json, samples_lines
-from mcprune.sampling import from_run
+from mcprune.sampling import from_run, sampler, settle
 from mcprune.sampling import sample as sampling
 from mcprune.sampling.from_run import sample, sample_folder
 from mcprune.sampling.sample import SampleSettings
@@ -25,6 +25,11 @@ ROUGH = {"precision": 0.1}
 def few(monkeypatch):
     monkeypatch.setattr(sampling, "ENOUGH", 50.0)
     monkeypatch.setattr(sampling, "MIXED", 1.05)
+    # Classifiers are trained under their masks for a moment: that this does its work is the matter of test_settle.
+    monkeypatch.setattr(settle, "LEAST_STEPS", 60)
+    monkeypatch.setattr(settle, "SHARE", 0.0)
+    monkeypatch.setattr(settle, "LEGS", 8)
+    monkeypatch.setattr(sampler, "FIRST_LEGS", 4)
 
 
 @pytest.fixture
@@ -36,6 +41,7 @@ def ticking(monkeypatch):
     monkeypatch.setattr(from_run, "time", clock)
 
 
+@pytest.mark.slow
 def test_a_run_is_sampled_to_the_precision(wine):
     drawn = sample_folder(wine, SampleSettings(**ROUGH))
     samples = drawn.samples
@@ -53,6 +59,7 @@ def test_a_run_is_sampled_to_the_precision(wine):
     assert sum(line["in_mask"] for line in content["sites"]) == 4
 
 
+@pytest.mark.slow
 def test_an_interrupted_sample_ends_in_the_same_bits(wine, tmp_path, monkeypatch):
     whole = sample(wine, **ROUGH)
     (wine / SAMPLES).unlink()
@@ -78,6 +85,7 @@ def test_an_interrupted_sample_ends_in_the_same_bits(wine, tmp_path, monkeypatch
     assert (whole.temperature, whole.paired_error) == (resumed.temperature, resumed.paired_error)
 
 
+@pytest.mark.slow
 def test_the_same_call_goes_on_with_the_samples_and_force_starts_again(wine):
     first = sample(wine, **ROUGH)
     again = sample(wine, **ROUGH)
@@ -118,6 +126,7 @@ def test_a_time_that_ends_in_the_burn_in_says_so(wine):
         sample(wine, max_time=1e-9)
 
 
+@pytest.mark.slow
 def test_a_precision_that_the_time_does_not_allow_says_what_was_reached(wine, ticking, monkeypatch):
     monkeypatch.setattr(sampling, "REFUSED", math.inf)
     drawn = sample_folder(wine, SampleSettings(precision=0.0005, max_time=20.0))
@@ -139,6 +148,7 @@ def test_a_folder_without_classifiers_or_with_broken_ones_is_refused(wine, tmp_p
         sample(tmp_path / "nothing", **ROUGH)
 
 
+@pytest.mark.slow
 def test_broken_samples_are_refused_and_replaced_with_force(wine):
     (wine / SAMPLES).write_bytes(b"nothing")
     with pytest.raises(FolderError, match=r"cannot be read.*--force"):

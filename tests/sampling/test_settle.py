@@ -82,6 +82,7 @@ def costs(own: SearchClassifiers) -> tuple[float, float]:
     )
 
 
+@pytest.mark.slow
 def test_a_copy_costs_what_it_costs_a_classifier_trained_on_it(folder: Path) -> None:
     own = classifiers(folder)
     assert set(np.flatnonzero(own.mask) % SIGNALS) == set(range(SIGNALS))
@@ -114,6 +115,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settle, "LEGS", 8)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_the_same_classifiers_come_out_again(folder: Path) -> None:
     first, second = classifiers(folder), classifiers(folder)

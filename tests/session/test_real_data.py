@@ -13,7 +13,7 @@ from mcprune.data.load import load as load_data
 @pytest.mark.skipif("MCPRUNE_DATA" not in os.environ, reason="MCPRUNE_DATA names no folder of data sets")
 def test_fifty_pixels_of_mnist_in_one_short_run(tmp_path):
     result = mcprune.prune(
-        "mnist", keep=50, epochs=2, retrain_epochs=2, evaluation_rows=2048, out=str(tmp_path / "run")
+        "mnist", keep=50, epochs=1, retrain_epochs=2, evaluation_rows=2048, out=str(tmp_path / "run")
     )
     assert result.mask.support.shape == (784,)
     assert result.mask.support.sum() == 50

@@ -31,6 +31,7 @@ def file(tmp_path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -149,6 +150,7 @@ def test_rows_of_weight_0_are_left_out():
     assert any("sample weight 0" in event.text for event in result.events if isinstance(event, mcprune.Note))
 
 
+@pytest.mark.slow
 def test_what_takes_no_weights_is_refused_with_the_remedy():
     def plain(predictions, targets):
         return float(1 - predictions[np.arange(len(targets)), targets].mean())

@@ -1,10 +1,8 @@
 """Counts what docs/architecture.md states of the package's layout: `python tests/shared/layout.py` prints the table."""
 
 import ast
-import io
 import re
 import sys
-import tokenize
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +18,12 @@ OLD_NAMES = (
     "judge_share", "speculate", "hard_floor", "circumstances",
 )  # fmt: skip
 LONG, FULL = 350, 16
+# A name is the group; what goes before it are strings, comments and numbers, whose letters are none.
+_NAMES = re.compile(
+    r"""(?:[rRbBfFuU]{1,2})?(?:"{3}(?:[^\\]|\\.)*?"{3}|'{3}(?:[^\\]|\\.)*?'{3}|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')"""
+    r"""|\#[^\n]*|(?<![\w.])\d[\w.]*|([^\W\d]\w*)""",
+    re.DOTALL,
+)
 
 
 class Layout(NamedTuple):
@@ -63,12 +67,13 @@ def count() -> Layout:
     """Read every module of the package."""
     files = sorted(ROOT.rglob("*.py"))
     texts = {path: path.read_text(encoding="utf-8") for path in files}
-    names = {path: [token.string for token in _names(text)] for path, text in texts.items()}
+    names = {path: _names(text) for path, text in texts.items()}
     packages: dict[str, tuple[int, int]] = {}
     for path, text in texts.items():
         number, lines = packages.get(_package(path), (0, 0))
         packages[_package(path)] = number + 1, lines + text.count("\n")
-    graph = {_module(path): _imports(text, {_module(other) for other in files}) for path, text in texts.items()}
+    modules = {path: _module(path) for path in files}
+    graph = {modules[path]: _imports(text, set(modules.values())) for path, text in texts.items()}
     inside = {
         module: {other for other in imported if other.rpartition(".")[0] == module.rpartition(".")[0]}
         for module, imported in graph.items()
@@ -132,8 +137,9 @@ def table(layout: Layout) -> list[str]:
     return lines
 
 
-def _names(text: str) -> list[tokenize.TokenInfo]:
-    return [token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type == tokenize.NAME]
+def _names(text: str) -> list[str]:
+    """Return the names in a source file, as `tokenize` finds them, which takes six times as long."""
+    return [name for name in _NAMES.findall(text) if name]
 
 
 def _reads_config(text: str, reads: re.Pattern[str]) -> bool:

@@ -16,7 +16,7 @@ from mcprune.models.adapters import adapter_of
 from mcprune.session.build.markov import site_groups
 from mcprune.session.build.plan import Plan
 from mcprune.session.finish.baselines import Scores, finetuned_baselines, plan_comparison, retrained_baselines
-from mcprune.session.finish.retrain import Begun, Refit
+from mcprune.session.finish.retrain import PartlyTrained, Refit
 from mcprune.session.interrupt import Interrupt
 from mcprune.sites.weights import nonzero_weights
 from mcprune.storage.answer import sentence, simpler_way
@@ -129,11 +129,11 @@ def finalize(
     began: float,
     interrupt: Interrupt,
     classifiers: JsonObject,
-    begun: Begun | None = None,
+    partly_trained: PartlyTrained | None = None,
 ) -> Iterator[Event]:
     """Retrain, compare and write the result; the last event carries the `Outcome`. After an interrupt the rest is left out.
 
-    With `begun` a small model that has been trained on a part of the rows goes on, in place of a retraining.
+    With `partly_trained` a small model that has been trained on a part of the rows goes on, in place of a retraining.
     """
     mask = result.mask
     limit = plan.runtime.max_time
@@ -155,10 +155,10 @@ def finalize(
     is_fresh = plan.retrain.is_retrained
     if not is_cut_short:
         if plan.retrain.finetune != "none":
-            epochs = plan.retrain.epochs if begun is None else begun.epochs
+            epochs = plan.retrain.epochs if partly_trained is None else partly_trained.epochs
             yield Stage("retrain", f"training the pruned model: {epochs:,} epochs of {len(refit.y):,} rows")
         try:
-            small = refit.pruned(mask, plan.runtime.seed, begun)
+            small = refit.pruned(mask, plan.runtime.seed, partly_trained)
         except KeyboardInterrupt:
             is_cut_short = True
     if small is None:

@@ -34,7 +34,7 @@ TIMED_STEPS, PLANNED, TEACHING = 8, 0.9, 0.4
 AT_ONCE = 2**22  # values of the rows of several classifiers, up to which these are trained at once
 
 
-class Begun(NamedTuple):
+class PartlyTrained(NamedTuple):
     """The tensors of a small model that has been trained on a part of the rows, and the epochs for which it goes on with all of them."""
 
     tensors: Mapping[str, torch.Tensor]
@@ -140,12 +140,12 @@ class Refit:
         )
         return models
 
-    def pruned(self, mask: BoolArray, seed: int, begun: Begun | None = None) -> nn.Module:
+    def pruned(self, mask: BoolArray, seed: int, partly_trained: PartlyTrained | None = None) -> nn.Module:
         """Return the small model of a run: retrained, or the search's classifier fine-tuned, as the options say."""
-        if begun is not None:
+        if partly_trained is not None:
             model = self.small(mask, seed)
-            model.load_state_dict(begun.tensors)
-            epochs = self.fitting_epochs(model, mask, begun.epochs)
+            model.load_state_dict(partly_trained.tensors)
+            epochs = self.fitting_epochs(model, mask, partly_trained.epochs)
             self.fit(model, mask, seed, epochs, self.plan.retrain.learning_rate)
             return model
         if self.plan.retrain.is_retrained:

@@ -27,7 +27,7 @@ def ladder(**changes):
     return {"temperature": warm(COLD), "replicas": 3, "hottest": HOT, **changes}
 
 
-def whole_trace(bench, chain, blocks=8):
+def whole_trace(bench, chain, blocks=5):
     """All that a block leaves: positions of all replicas, their rungs, what is told."""
     out = []
     for block in range(blocks):

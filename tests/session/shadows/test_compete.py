@@ -8,6 +8,7 @@ import pytest
 from mcprune.config.schema import make_config
 from mcprune.data.base import assemble
 from mcprune.errors import ConfigError
+from mcprune.fdr import classifiers
 from mcprune.fdr.copies import Shadows
 from mcprune.session.shadows import compete as module
 from mcprune.session.shadows.compete import compete
@@ -15,9 +16,11 @@ from mcprune.session.shadows.compete import compete
 
 @pytest.fixture
 def cheap(monkeypatch):
-    """A few sets, and few blocks."""
+    """Few blocks of small classifiers, which are trained for a moment."""
     monkeypatch.setattr(module, "BLOCKS", 24)
     monkeypatch.setattr(module, "WIDTH", 16)
+    monkeypatch.setattr(classifiers, "LEAST_STEPS", 120)
+    monkeypatch.setattr(classifiers, "STEPS_A_ROW", 0.0)
 
 
 def linear(seed, informative=4, rows=300, columns=16):

@@ -21,7 +21,6 @@ MIXTURE = {"exchange": 0.4, "neighbour": 0.15, "within": 0.15, "bias": 0.1, "swa
 STAGES = (1024, 4096)  # rows of the first and the second stage of a decision
 FORCED_CANDIDATES = 32
 REJECT_ERRORS = 1.0  # standard errors by which a stage rejects
-SCALE_RANGE = 2.0  # the logit scale is fitted within this factor of what it was
 
 
 class Walk(NamedTuple):
