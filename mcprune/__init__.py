@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from mcprune.path.call import resume_path as resume_path
     from mcprune.path.result import PathResult as PathResult
     from mcprune.problem import Problem as Problem
+    from mcprune.report.displays.masks import MaskDisplay as MaskDisplay
+    from mcprune.report.displays.paths import PathDisplay as PathDisplay
+    from mcprune.report.displays.scores import ScoresDisplay as ScoresDisplay
     from mcprune.results import Mask as Mask
     from mcprune.results import Result as Result
     from mcprune.sampling.from_run import sample as sample
@@ -71,8 +74,10 @@ _HOMES = {
     "MarkovPrunedRegressor": "mcprune.estimators.pruned",
     "MarkovSelector": "mcprune.estimators.sklearn",
     "Mask": "mcprune.results",
+    "MaskDisplay": "mcprune.report.displays.masks",
     "McpruneError": "mcprune.errors",
     "Note": "mcprune.storage.events",
+    "PathDisplay": "mcprune.report.displays.paths",
     "PathResult": "mcprune.path.result",
     "Problem": "mcprune.problem",
     "Progress": "mcprune.storage.events",
@@ -83,6 +88,7 @@ _HOMES = {
     "RunStarted": "mcprune.storage.events",
     "Samples": "mcprune.sampling.samples",
     "Scored": "mcprune.storage.events",
+    "ScoresDisplay": "mcprune.report.displays.scores",
     "Stage": "mcprune.storage.events",
     "Stopped": "mcprune.storage.events",
     "export": "mcprune.exporters.export",

@@ -16,7 +16,7 @@ from mcprune.config.sections.gradient import Gradient
 from mcprune.config.sections.importance import Importance
 from mcprune.config.sections.markov import Markov
 from mcprune.data.base import Dataset
-from mcprune.data.load import FROM_PYTHON
+from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.data.weights import FROM_ARRAY
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.adapters import accepted_inputs, unwrapped

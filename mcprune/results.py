@@ -18,9 +18,13 @@ from mcprune.storage.pruned_model import PrunedModel
 from mcprune.types import BoolArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from plotly.graph_objects import Figure
     from torch import nn
 
+    from mcprune.report.displays.masks import MaskDisplay
+    from mcprune.report.displays.paths import PathDisplay
+    from mcprune.report.displays.scores import ScoresDisplay
     from mcprune.sampling.sample import SampleProgress
     from mcprune.sampling.samples import Samples
 
@@ -36,7 +40,7 @@ FIGURES = {"accuracy": "accuracy", "rmse": "rmse", "mae": "mae"}
 
 @dataclass(frozen=True)
 class Mask:
-    """A hard mask over N sites that keeps exactly n.
+    """A hard mask over N sites that keeps exactly n; of a table with gaps or categories the sites are its columns.
 
     Attributes
     ----------
@@ -82,10 +86,18 @@ class Mask:
 
         return plots.drawn(self._figure(), "the mask has no site")
 
+    def all_names(self) -> tuple[str, ...]:
+        """Return the names (N,) of all sites; of sites that are no columns those of the dropped ones are their places."""
+        known = self._known_names()
+        return tuple(known.get(site, f"site {site}") for site in range(self.support.size))
+
+    def _known_names(self) -> dict[int, str]:
+        return dict(enumerate(self.site_names)) | dict(zip(self.indices.tolist(), self.names, strict=True))
+
     def _figure(self) -> dict[str, object] | None:
         from mcprune.report import plots
 
-        names = dict(enumerate(self.site_names)) | dict(zip(self.indices.tolist(), self.names, strict=True))
+        names = self._known_names()
         return plots.mask_figure(self.support, names, self.weights, self.image_shape)
 
     def _repr_html_(self) -> str:
@@ -187,6 +199,40 @@ class Result:
         figure = plots.result_figure(self.mask._figure(), done.scores, done.task, is_weighted=done.is_weighted)
         return plots.drawn(figure, "there is no mask")
 
+    def plot_scores(self, ax: Axes | None = None, *, most: int = 30) -> ScoresDisplay:
+        """Draw the weights of the sites at the end of the search as bars, with matplotlib; see `ScoresDisplay`."""
+        from mcprune.report.displays.scores import ScoresDisplay
+
+        return ScoresDisplay(self.mask.weights, self.mask.support, self.mask.all_names()).plot(ax, most=most)
+
+    def plot_mask(self, ax: Axes | None = None) -> MaskDisplay:
+        """Draw which sites are kept, with matplotlib; of a path at each of its levels. See `MaskDisplay`."""
+        from mcprune.report.displays.masks import MaskDisplay
+
+        names = self.mask.all_names()
+        if self.curve is None or self.curve.unit != "sites" or self.curve.n_sites != len(names):
+            return MaskDisplay(self.mask.support, names, image_shape=self.mask.image_shape).plot(ax)
+        masks = np.zeros((len(self.curve.levels), len(names)), bool)
+        for row, level in zip(masks, self.curve.levels, strict=True):
+            row[:] = (
+                np.isin(names, level.names) if self.mask.site_names else np.isin(np.arange(row.size), level.indices)
+            )
+        return MaskDisplay(masks, names, rows=[f"{level.level:,}" for level in self.curve.levels]).plot(ax)
+
+    def plot_path(self, ax: Axes | None = None) -> PathDisplay:
+        """Draw how good each number of sites is, with matplotlib, where n was chosen by a path; see `PathDisplay`.
+
+        Raises
+        ------
+        ConfigError
+            One number of sites was searched.
+        McpruneError
+            Matplotlib is not installed.
+        """
+        from mcprune.report.displays.paths import PathDisplay, require_curve
+
+        return PathDisplay(require_curve(self.curve)).plot(ax)
+
     def sample(
         self,
         data: object = None,
@@ -258,13 +304,16 @@ def result_of_events(events: list[Event], folder: Path | None, curve: Curve | No
     done = events[-1]
     assert isinstance(done, RunDone)
     outcome = outcome_of(done)
-    support = outcome.search.mask
+    shown = outcome.shown
+    support = shown.of(outcome.search.mask)
     is_of_inputs = len(done.sites) == 1 and done.sites[0].kind == "inputs"
     image_shape = done.image_shape if is_of_inputs else None
     names = next((event.feature_names for event in events if isinstance(event, RunStarted)), None)
     site_names = (names or ()) if is_of_inputs else ()
     return Result(
-        mask=Mask(support, np.flatnonzero(support), done.names, outcome.search.weights, image_shape, site_names),
+        mask=Mask(
+            support, np.flatnonzero(support), done.names, shown.of(outcome.search.weights), image_shape, site_names
+        ),
         model=outcome.model,
         metrics=_metrics(done),
         is_complete=done.is_complete and not any(isinstance(event, Stopped) for event in events),

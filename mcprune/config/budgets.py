@@ -168,6 +168,11 @@ class Group(TypedDict):
     cost: NotRequired[int]
 
 
+def counts_items(groups: Mapping[str, Group] | None, sites: str) -> bool:
+    """Whether each group of inputs costs one, as a single input does, so that a budget is a number of groups and inputs."""
+    return groups is not None and sites == "inputs" and all(group.get("cost") == 1 for group in groups.values())
+
+
 def groups_option(value: object) -> dict[str, Group] | None:
     """Return groups by name, from a mapping, a text of the form `GROUPS_FORM`, or the path of a TOML file."""
     if isinstance(value, str):

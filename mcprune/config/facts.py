@@ -130,13 +130,13 @@ class Traits(NamedTuple):
     has_parts : bool
         Heads, neurons or blocks are sites.
     has_weights, has_groups, has_pattern : bool
-        Kinds of sites, and tied sites.
+        Kinds of sites, and tied sites of unequal costs.
     only_inputs : bool
         Inputs alone are sites.
     is_costed : bool
         A bound on multiply-accumulates or parameters, which are counted in the classifier that is searched.
     is_counted : bool
-        The budget counts sites: no bound on costs, no groups.
+        The budget counts sites, or columns and groups that each cost one: no bound on costs.
     is_single : bool
         The budget is one number of sites.
     is_by_rank : bool

@@ -154,7 +154,7 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         has_channels=not facts.kinds.isdisjoint(CUT_KINDS),
         has_parts=not facts.kinds.isdisjoint(PART_KINDS),
         has_weights="weights" in facts.kinds,
-        has_groups=problem.groups is not None,
+        has_groups=problem.groups is not None and not facts.is_single,
         has_pattern=problem.pattern is not None,
         only_inputs=problem.sites == "inputs",
         is_single=facts.is_single,
@@ -162,7 +162,7 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         if gates is None
         else gates == "rank",
         is_costed=problem.bounds_costs,
-        is_counted=not problem.bounds_costs and problem.groups is None,
+        is_counted=not problem.bounds_costs and (problem.groups is None or facts.is_single),
         is_cold=temperature.start == temperature.end == 0,
         is_followed=chain.keep_schedule.kind == "geometric" and not chain.pool.is_off,
         may_be_fresh=config.retrain.finetune in ("auto", "scratch"),
@@ -183,7 +183,7 @@ def _is_table(config: Config, facts: Facts) -> bool:
     """Whether a chain of exchanges chooses inputs of our own MLP by the loss of backprop, on few rows."""
     problem, chain = config.problem, config.chain
     is_ours = not facts.is_users_model and config.model.name == "mlp" and not config.train.frozen
-    is_one_count = not problem.bounds_costs and problem.groups is None and facts.is_single
+    is_one_count = not problem.bounds_costs and facts.is_single
     is_plain_chain = not any(chain.is_set(name) for name in ("moves", "keep_schedule", "pool"))
     is_small = facts.rows < rules.LARGE and 0 < facts.n < facts.size
     epochs, batch = config.train.epochs, value_or(config.train.batch_size, rules.BATCH_SIZE.rules[-1].value)

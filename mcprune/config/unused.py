@@ -227,7 +227,7 @@ def check_method(config: Config, facts: Facts) -> None:
         )
     chain = config.chain
     is_started = chain.start is not None and chain.start.names != (ALL_SITES,)
-    if config.problem.groups is not None and (is_started or chain.proposals.is_measure):
+    if config.problem.groups is not None and (chain.proposals.is_measure or (is_started and not facts.is_single)):
         raise ConfigError("--start and --proposals MEASURE score single sites. Leave them out, or leave --groups out.")
 
 

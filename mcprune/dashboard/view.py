@@ -114,12 +114,12 @@ class RunView(Callback):
     def on_start(self, search: SearchView) -> None:
         """See `Callback.on_start`."""
         plan, knobs = search.plan, search.knobs
-        size, image, rows = plan.sites.size, plan.splits.image_shape, most_evaluation_rows(plan)
+        size, image, rows = plan.shown.size, plan.splits.image_shape, most_evaluation_rows(plan)
         method = plan.method
         self._run |= {
             "method": method,
             "image_shape": list(image) if image else None,
-            "names": list(plan.sites.names(plan.splits.names)) if size <= SHOWN else None,
+            "names": list(plan.shown.names(plan.splits.names)) if size <= SHOWN else None,
             "evaluation_rows_limit": rows,
             "evaluation_rows_configured": [
                 min(one, rows) for one in (plan.evaluation.early_rows, plan.evaluation.rows)
@@ -153,7 +153,7 @@ class RunView(Callback):
             total[1] += counts.accepted
         if (update.delta, update.temperature) != self._constant[:2]:
             self._constant = (update.delta, update.temperature, proposals - update.proposals)
-        self._samples.extend(update.samples)
+        self._samples.extend(one.on_sites(search.plan.shown.owner) for one in update.samples)
         self.block, self._proposals, self._update = block, proposals, update
         if time.monotonic() - self._published >= EVERY:
             self.publish_figures()
@@ -270,7 +270,7 @@ class RunView(Callback):
             figures[f"move {name}"] = accepted / decided if decided else None
         self.series.add(plain(figures))
         delta, temperature, since = self._constant
-        position, recent = self._search.position(), Window(COMPARED, self._recent.updates).shares()
+        position, recent = plan.shown.of(self._search.position()), Window(COMPARED, self._recent.updates).shares()
         self.latest = {
             "figures": figures,
             "block": self.block,
@@ -282,8 +282,8 @@ class RunView(Callback):
             "alpha": update.alpha,
             "constant_since": since,
             "seconds_left": self._seconds_left,
-            "near_hard": near_hard(self._search.training_gates()),
-            "hints": hints(self._recent, self.knobs.values(), plan.sites.size, is_by_rank=plan.chain.is_by_rank),
+            "near_hard": near_hard(plan.shown.of(self._search.training_gates())),
+            "hints": hints(self._recent, self.knobs.values(), plan.shown.size, is_by_rank=plan.chain.is_by_rank),
             "unused": self._unused(self.knobs.names),
             **self._gates.message(position),
             "order": order_message(position, position > 0, delta, tuple(self._samples)),
@@ -324,7 +324,7 @@ class RunView(Callback):
         """Publish the hard mask: a search that was stopped early had kept other sites before."""
         if self._search is None or self._gates is None or not self.latest:
             return
-        position = self._search.position()
+        position = self._search.plan.shown.of(self._search.position())
         self.latest = {
             **self.latest, "figures": self.latest["figures"] | hardened_figures(event), "seconds_left": None, "hints": [],
             **self._gates.message(position), "order": order_message(position, position > 0, math.nan),

@@ -5,8 +5,10 @@ from typing import SupportsFloat
 
 import numpy as np
 
+from mcprune.data.coding.coding import Cells, category_of
 from mcprune.data.formats.frames import column_values
 from mcprune.data.formats.tables import text_in_feature
+from mcprune.data.roles.checks import is_missing
 from mcprune.errors import DataError
 from mcprune.types import AnyArray
 
@@ -53,6 +55,39 @@ def as_array(name: str, X: object) -> AnyArray:
             f"{name}: the features are {type(X).__name__} of Python objects. Give an array of numbers.{hint}"
         )
     return features
+
+
+def column_of_array(name: str, column: str, values: AnyArray, *, is_text: bool) -> Cells:
+    """Return a column (rows,) of an array of numbers or Python objects, as numbers or as a category.
+
+    Parameters
+    ----------
+    name, column : str
+        For messages.
+    values : ndarray, shape (rows,)
+    is_text : bool
+        Whether it is a category, whatever it holds; else it is one if all cells that are not missing are texts.
+
+    Raises
+    ------
+    DataError
+        Texts among numbers.
+    """
+    if not is_text and values.dtype.kind in "biuf":
+        return values.astype(np.float64)
+    cells = values.tolist()
+    known = [cell for cell in cells if not is_missing(cell)]
+    if is_text or (known and all(isinstance(cell, str) for cell in known)):
+        return category_of([None if is_missing(cell) else _text(cell) or None for cell in cells])
+    for row, cell in enumerate(cells):
+        if not is_missing(cell) and not _is_numeric(cell):
+            raise text_in_feature(name, column, str(row + 1), cell)
+    return np.array([np.nan if is_missing(cell) else float(cell) for cell in cells], np.float64)
+
+
+def _text(cell: object) -> str:
+    """Return a cell of a category as a text, that of a whole number without a point."""
+    return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
 
 
 def _is_numeric(cell: str | SupportsFloat) -> bool:

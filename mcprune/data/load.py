@@ -14,6 +14,7 @@ from mcprune.data.formats import cifar, idx
 from mcprune.data.formats.archives import read_npz
 from mcprune.data.formats.frames import as_frame, as_texts, frame_cells, frame_values, has_texts_or_gaps, names_of
 from mcprune.data.formats.reading import Reading, ReadingOptions
+from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.data.named import BUNDLED, NAMED, load_bundled, load_named
 from mcprune.data.roles.checks import nearest, some
 from mcprune.data.roles.columns import column_names, row_numbers
@@ -72,9 +73,6 @@ _REMEDIES = {
         ".joblib",
     ): "a pickle, which may run any program, so it is never opened. Save the table as CSV or parquet.",
 }
-
-
-FROM_PYTHON = "arrays"  # `data` of a run on arrays from Python: a name that no loader knows
 
 
 def load(spec: str | os.PathLike[str], reading: Reading | None = None, **options: Unpack[ReadingOptions]) -> Dataset:

@@ -7,8 +7,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from mcprune.data.arrays import column_of_array
 from mcprune.data.base import ImageShape, flat_rows
-from mcprune.data.coding.coding import Cells, Coding, category_of
+from mcprune.data.coding.coding import Cells, Coding
 from mcprune.data.formats import cifar, idx
 from mcprune.data.formats.archives import array_names, read_npy, read_npz
 from mcprune.data.formats.frames import as_frame, frame_cells, frame_values, names_of, read_parquet
@@ -17,7 +18,7 @@ from mcprune.data.formats.reading import TextOptions
 from mcprune.data.formats.tables import Columns, Preview, Rows, Table, cells_of, text_in_feature
 from mcprune.data.formats.text_tables import read_text_table
 from mcprune.data.load import existing
-from mcprune.data.roles.checks import as_features, is_missing, nearest, some
+from mcprune.data.roles.checks import as_features, nearest, some
 from mcprune.data.roles.columns import column_numbers
 from mcprune.data.table_files import TABLES
 from mcprune.errors import DataError, brief
@@ -160,19 +161,11 @@ def _array_cells(name: str, rows: AnyArray, coding: Coding, owners: Sequence[int
             "Give rows of that width, or a frame."
         )
     places = owners if rows.shape[1] == len(coding.columns) else range(len(owners))
-    cells: list[Cells] = []
-    for owner, place in zip(owners, places, strict=True):
-        column = rows[:, place]
-        if coding.columns[owner].values is not None:
-            cells.append(category_of([None if is_missing(cell) else str(cell).strip() for cell in column.tolist()]))
-            continue
-        try:
-            cells.append(np.array([np.nan if is_missing(cell) else cell for cell in column.tolist()], np.float64))
-        except (TypeError, ValueError):
-            raise DataError(
-                f"{name}: column {coding.columns[owner].name!r} has something that is not a number. Give numbers."
-            ) from None
-    return cells
+    columns = [coding.columns[owner] for owner in owners]
+    return [
+        column_of_array(name, column.name, rows[:, place], is_text=column.values is not None)
+        for column, place in zip(columns, places, strict=True)
+    ]
 
 
 def take_rows(name: str, X: object, layout: Layout, columns: Sequence[int]) -> AnyArray:

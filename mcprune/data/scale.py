@@ -64,7 +64,7 @@ class Scaler:
                 place = slice(start, start + step)
                 part = features[place if rows is None else rows[place]].astype(np.float64)
                 if self.fill is not None:
-                    part = np.where(np.isnan(part), self.fill, part)
+                    part = filled(part, self.fill)
                 part -= self.shift
                 part *= self.factor
                 scaled[place] = part
@@ -135,7 +135,7 @@ def fit_scaler(dataset: Dataset, train_rows: IntArray, kind: str = "auto") -> Sc
 
     Notes
     -----
-    Means and deviations count each row by its sample weight, where the data have weights. Gaps are filled with the mean of the
+    Means and deviations count each row by its sample weight, where the data have weights. Gaps are filled with that mean of the
     training rows, before all else.
     """
     if kind not in KINDS:
@@ -146,22 +146,23 @@ def fit_scaler(dataset: Dataset, train_rows: IntArray, kind: str = "auto") -> Sc
     shift, factor = np.zeros(columns), np.ones(columns)
     count = len(train_rows)
     step = max(1, _CHUNK // columns)
-    fill = None if dataset.coding is None else _means(dataset.features[train_rows])
+    weights = None if dataset.weights is None else dataset.weights[train_rows]
+    fill = None if dataset.coding is None else column_means(dataset.features[train_rows], weights)
 
     def chunks() -> Iterator[AnyArray]:
         parts = (dataset.features[train_rows[start : start + step]] for start in range(0, count, step))
-        return parts if fill is None else (np.where(np.isnan(part), fill, part) for part in parts)
+        return parts if fill is None else (filled(part, fill) for part in parts)
 
     if kind == "unit":
         largest = max(max(abs(float(part.max())), abs(float(part.min()))) for part in chunks())
         factor /= largest if largest > 0 else 1.0
     elif kind == "standard":
-        if dataset.weights is None:
+        if weights is None:
             shift = sum((part.sum(axis=0, dtype=np.float64) for part in chunks()), np.zeros(columns)) / count
             squares = sum((((part - shift) ** 2).sum(axis=0) for part in chunks()), np.zeros(columns))
             deviation = np.sqrt(squares / count)
         else:
-            shift, deviation = _weighted_moments(np.concatenate([*chunks()]), dataset.weights[train_rows])
+            shift, deviation = _weighted_moments(np.concatenate([*chunks()]), weights)
         # Exact: rounding may leave a constant column a tiny deviation, and dividing by it would blow up the test rows.
         low = np.min([part.min(axis=0) for part in chunks()], axis=0)
         high = np.max([part.max(axis=0) for part in chunks()], axis=0)
@@ -170,13 +171,22 @@ def fit_scaler(dataset: Dataset, train_rows: IntArray, kind: str = "auto") -> Sc
     return Scaler(kind, shift, factor, fill)
 
 
-def _means(features: AnyArray) -> FloatArray:
-    """Return the means (N,) of the values that are not missing; 0 where all are."""
+def column_means(features: AnyArray, weights: FloatArray | None = None) -> FloatArray:
+    """Return the means (N,) of the values that are not missing, under weights (rows,) if there are some; 0 where all are missing."""
     is_missing = np.isnan(features)
-    count = (~is_missing).sum(axis=0)
-    total = np.where(is_missing, 0.0, features).sum(axis=0, dtype=np.float64)
-    means: FloatArray = total / np.maximum(count, 1)
+    values = np.where(is_missing, 0.0, features)
+    if weights is None:
+        count = (~is_missing).sum(axis=0).astype(np.float64)
+        total = values.sum(axis=0, dtype=np.float64)
+    else:
+        count, total = weights @ ~is_missing, weights @ values
+    means: FloatArray = total / np.where(count > 0, count, 1.0)
     return means
+
+
+def filled(features: AnyArray, fill: FloatArray) -> AnyArray:
+    """Return features (rows, N) with the values of `fill` (N,) in the place of NaN."""
+    return np.where(np.isnan(features), fill, features)
 
 
 def _weighted_moments(features: AnyArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -144,8 +144,10 @@ class FittedEvaluator:
     objective : Objective
         Started on the evaluation rows.
     fit, evaluation : (features, targets, weights)
-        Rows for fitting and for evaluation: float64 (rows, N), class indices or scaled numbers (rows, T), weights or None.
+        Rows for fitting and for evaluation: float64 (rows, M), class indices or scaled numbers (rows, T), weights or None.
     classes : int
+    owner : ndarray of int64, shape (M,), optional
+        The site, of N, that each column belongs to; by default columns are sites.
     way : 'refit' or 'mask'
     n_jobs : int or None
         Number of joblib processes that fit the candidates of a batch, for `refit`.
@@ -164,6 +166,7 @@ class FittedEvaluator:
         evaluation: tuple[FloatArray, AnyArray, FloatArray | None],
         *,
         classes: int,
+        owner: IntArray | None = None,
         way: str = "refit",
         n_jobs: int | None = None,
         link: str | None = None,
@@ -172,6 +175,7 @@ class FittedEvaluator:
         self._link = link
         if link is not None and fit[1].shape[1] == 1:  # regressors take (rows,)
             fit = (fit[0], fit[1][:, 0], fit[2])
+        self._owner = np.arange(fit[0].shape[1]) if owner is None else owner
         self._fit, self._evaluation = fit, evaluation
         self.targets = torch.from_numpy(evaluation[1])
         self._known: dict[bytes, float] = {}
@@ -235,7 +239,7 @@ class FittedEvaluator:
 
     def _refits(self, masks: BoolArray) -> list[FloatArray]:
         parts = (*self._fit, self._evaluation[0])
-        kept = [np.flatnonzero(mask) for mask in masks]
+        kept = [np.flatnonzero(mask[self._owner]) for mask in masks]
         tasks = [delayed(_refitted)(self.estimator, parts, one, self.classes, self._link) for one in kept if one.size]
         logits = iter(self._pool(tasks))
         return [next(logits) if one.size else self._shares() for one in kept]
@@ -245,7 +249,7 @@ class FittedEvaluator:
         chunk = max(1, STACKED_VALUES // max(1, rows * columns))
         out: list[FloatArray] = []
         for first in range(0, len(masks), chunk):
-            part = masks[first : first + chunk]
+            part = masks[first : first + chunk][:, self._owner]
             stacked = np.where(part[:, None], self._evaluation[0], self._mean).reshape(len(part) * rows, columns)
             outputs = _outputs(self._whole, stacked, self.classes, self._link)
             out.extend(outputs.reshape(len(part), rows, outputs.shape[1]))

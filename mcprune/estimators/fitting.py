@@ -21,11 +21,12 @@ from torch import nn
 
 from mcprune.config.schema import Config
 from mcprune.data.base import Dataset, names_of_targets
-from mcprune.data.load import FROM_PYTHON
+from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.data.roles.checks import as_features
 from mcprune.data.roles.targets import Label
 from mcprune.data.roles.tasks import CLASSIFICATION
 from mcprune.errors import ConfigError
+from mcprune.estimators.columns import Columns
 from mcprune.path.call import solve, split_levels
 from mcprune.path.search.levels import AUTO
 from mcprune.path.search.store import PathRequest, PathStore
@@ -65,7 +66,8 @@ def weighted_rows(features: FloatArray, targets: AnyArray, weights: FloatArray) 
 
     Parameters
     ----------
-    features : ndarray of float, shape (rows, N), finite
+    features : ndarray of float, shape (rows, N)
+        NaN are gaps.
     targets : ndarray of int64, shape (rows,), or of float64, shape (rows, T)
     weights : ndarray of float64, shape (rows,), not negative, some above 0
     """
@@ -90,11 +92,13 @@ def merged(features: FloatArray, targets: AnyArray, weights: FloatArray) -> Weig
     table[:, :width] = targets.reshape(len(targets), width)
     table[:, width:] = features
     table += 0.0  # -0 and 0 are one value
+    table[np.isnan(table)] = np.nan
     # Bytes compare much faster than columns; any order serves as long as it is one.
     keys = table.view(np.dtype((np.void, table.strides[0])))[:, 0]
     order = np.argsort(keys, kind="stable")
     table, weights = table[order], weights[order]
-    is_first = np.append(True, (table[1:] != table[:-1]).any(axis=1))
+    # By bytes too: a gap equals a gap.
+    is_first = np.append(True, keys[order][1:] != keys[order][:-1])
     starts = np.flatnonzero(is_first)
     # Sums that do not depend on the order in which equal rows came.
     total = np.array([math.fsum(part) for part in np.split(weights, starts[1:])])
@@ -143,18 +147,20 @@ def rows_in_place(features: FloatArray, targets: AnyArray, weights: FloatArray) 
 
 
 def dataset_of_rows(
-    rows: WeightedRows, labels: Sequence[Label], names: Sequence[str], task: str = CLASSIFICATION
+    rows: WeightedRows, labels: Sequence[Label], columns: Columns, task: str = CLASSIFICATION
 ) -> Dataset:
     """Return the rows of a fit as a data set."""
-    features = as_features(FROM_PYTHON, rows.features, names)
+    names, coding = columns.number_names, columns.coding
+    features = as_features(FROM_PYTHON, rows.features, names, may_gap=coding is not None)
     targets = names_of_targets(rows.targets.shape[1], None) if task != CLASSIFICATION else ()
     return Dataset(
         FROM_PYTHON,
         features,
         rows.targets,
         tuple(labels),
-        tuple(names),
+        names,
         weights=rows.weights,
+        coding=coding,
         task=task,
         target_names=targets,
     )

@@ -4,62 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_array, check_X_y
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
+from sklearn.utils.validation import _check_sample_weight, _num_samples, column_or_1d, validate_data
 
 from mcprune.data.roles.targets import Label
-from mcprune.data.roles.tasks import CLASSIFICATION, TASKS, encode_numbers, resolve_task
+from mcprune.data.roles.tasks import CLASSIFICATION, encode_numbers
 from mcprune.errors import ConfigError, DataError
+from mcprune.estimators.checked import Checked, Searched, folds_of, task_of
+from mcprune.estimators.columns import (
+    Columns,
+    code_rows,
+    frame_numbers,
+    has_texts,
+    is_frame,
+    places_of,
+    plain_columns,
+)
 from mcprune.estimators.doubts import warn_of_doubts
 from mcprune.estimators.parameters import count_of, seed_of
 from mcprune.path.search.levels import is_auto
 from mcprune.types import AnyArray, BoolArray, FloatArray
 
 if TYPE_CHECKING:  # they import torch, which `import mcprune.estimators` need not wait for
+    from sklearn.utils import Tags
+
     from mcprune.config.schema import Config
-    from mcprune.estimators.fitting import WeightedRows
     from mcprune.session.build.plan import Plan
     from mcprune.storage.events import ErrorRate
-    from mcprune.training.folds import Folds
 
 # The widths of the built-in classifier, as `mcprune.prune` has them by default.
 HIDDEN = (128, 64)
-GROUP_FOLDS = 4
 WITH_F = "+f"  # the second start of a warm one
-
-
-class Searched(NamedTuple):
-    """What a fit leaves for the classifier that is trained on the kept columns; no plan where another estimator judged."""
-
-    plan: Plan | None
-    rows: WeightedRows
-    config: Config
-
-
-class Checked(NamedTuple):
-    """The rows of a fit with what belongs to them.
-
-    Attributes
-    ----------
-    rows : WeightedRows
-    labels : list
-        The classes; empty of numbers.
-    names : list of str
-        Of the columns.
-    task : str
-    folds : Folds or None
-        Of the rows, where `cv` or `groups` are given.
-    """
-
-    rows: WeightedRows
-    labels: list[Label]
-    names: list[str]
-    task: str
-    folds: Folds | None
 
 
 class MarkovFit(BaseEstimator):  # type: ignore[misc]
@@ -115,10 +95,10 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
         from mcprune.estimators import fitting
 
         checked = self._rows(X, y, sample_weight, groups)
-        rows, labels, names, task = checked.rows, checked.labels, checked.names, checked.task
-        dataset = fitting.dataset_of_rows(rows, labels, names, task)
+        rows, labels, columns, task = checked.rows, checked.labels, checked.columns, checked.task
+        dataset = fitting.dataset_of_rows(rows, labels, columns, task)
         objective = self._objective(labels, task)
-        settings, options = self._settings(len(names)), dict(self.options) if self.options is not None else {}
+        settings, options = self._settings(columns), dict(self.options) if self.options is not None else {}
         settings["objective"] = objective
         if checked.folds is not None and self.estimator is None:
             settings |= {"eval_on": "folds", "eval_folds": len(checked.folds.training)}
@@ -132,10 +112,10 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
                 raise ConfigError(
                     'keep="auto" has folds of its own, but cv or groups are given. Leave one of them out.'
                 )
-            config, chosen, self.support_, self.curve_ = fitting.search_auto(dataset, settings, options, function)
-            self._rank(self.support_.astype(np.float64))
-            return Searched(chosen, rows, config)
-        warm = self._start(len(names)) if self.warm_start else {}
+            config, chosen, mask, self.curve_ = fitting.search_auto(dataset, settings, options, function)
+            self._rank(columns, mask, mask.astype(np.float64))
+            return Searched(chosen, rows, config, mask)
+        warm = self._start(columns, settings.get("keep")) if self.warm_start else {}
         options = {**warm, **options}
         config = fitting.config_of(dataset, settings, options)
         plan: Plan | None = None
@@ -149,9 +129,8 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
                 self.fdr_: ErrorRate = outcome
         else:
             mask, scores = self._wrapped(checked, objective, config)
-        self.support_ = mask
-        self._rank(scores)
-        return Searched(plan, rows, config)
+        self._rank(columns, mask, scores)
+        return Searched(plan, rows, config, mask)
 
     def _objective(self, labels: Sequence[Label], task: str) -> str | Callable[..., object]:
         """Return what the chain minimises; a scorer takes its place."""
@@ -165,54 +144,87 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
 
         return scoring_objective(self.scoring, np.asarray(self.classes_) if task == CLASSIFICATION else None)
 
-    def _rank(self, scores: FloatArray) -> None:
-        """Set `scores_`, `ranking_` and `n_features_`: 1 for what is kept, then by falling score."""
-        self.scores_ = np.asarray(scores, np.float64)
+    def _rank(self, columns: Columns, mask: BoolArray, weights: FloatArray) -> None:
+        """Set `support_`, `scores_`, `ranking_` and `n_features_` of a mask (M,): rank 1 for what is kept, then by falling score."""
+        count = self._count(len(columns.names)).get("keep")
+        dropped = places_of(columns, "must_drop", self.must_drop) if columns.coding is not None else []
+        self._columns, self.notes_ = columns, columns.notes
+        self.support_ = columns.support(mask, count if isinstance(count, int) and self.fdr is None else None, dropped)
+        self.scores_ = columns.scores(np.asarray(weights, np.float64))
         others = np.flatnonzero(~self.support_)
         self.ranking_ = np.ones(self.support_.size, np.int64)
         self.ranking_[others[np.argsort(-self.scores_[others], kind="stable")]] = np.arange(others.size) + 2
         self.n_features_ = int(self.support_.sum())
 
-    def _start(self, columns: int) -> dict[str, str]:
+    def _start(self, columns: Columns, count: object) -> dict[str, str]:
         """Return the options of a search that starts from the columns of the fit before, where it has kept as many of as many."""
         if self.estimator is not None:
             raise ConfigError(
                 "warm_start=True starts a network's search, but estimator is given. Leave one of them out."
             )
         before: BoolArray | None = getattr(self, "support_", None)
-        count = self._count(columns).get("keep")
-        if before is None or before.size != columns or int(before.sum()) != count:
+        if before is None or before.size != len(columns.names) or int(before[columns.places].sum()) != count:
             return {}
         from mcprune.estimators.fitting import mask_file
 
-        return {"start": mask_file(before) + WITH_F}
+        return {"start": mask_file(columns.sites(before)) + WITH_F}
 
     def _rows(self, X: object, y: object, sample_weight: object, groups: object) -> Checked:
         """Return the checked rows with what belongs to them; errors as in `_searched`."""
         from mcprune.estimators import fitting
 
-        multiple = self._wished_task() != CLASSIFICATION
-        features, labels = validate_data(
-            self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2, multi_output=multiple, y_numeric=False
-        )
+        table, labels = self._validated(X, y)
         task = task_of(self._wished_task(), labels)
         is_weighted = sample_weight is not None
-        weights = _check_sample_weight(sample_weight, features, dtype=np.float64, ensure_non_negative=True)
+        weights = _check_sample_weight(sample_weight, labels, dtype=np.float64, ensure_non_negative=True)
         used = weights > 0
         if not used.any():
             raise DataError(
                 "sample_weight: all weights are zero, so no row is left to fit on; give some rows a weight above 0"
             )
         targets, of_used, classes = self._targets(labels, used, task)
-        names = [str(name) for name in getattr(self, "feature_names_in_", [f"x{i}" for i in range(features.shape[1])])]
+        names = [
+            str(name) for name in getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
+        ]
+        coded = code_rows(table, names, used, weights)
+        features, columns = (np.asarray(table), plain_columns(names)) if coded is None else coded
+        if coded is not None:
+            check_array(features, ensure_all_finite="allow-nan", estimator=self, input_name="X")
         if hasattr(self, "feature_names_in_"):  # without names the order of the rows is nothing to go by
-            warn_of_doubts(names, features[used], of_used, [*(self.must_keep or ()), *(self.must_drop or ())])
+            whole = np.flatnonzero(~np.isnan(features).any(axis=0) & np.isin(columns.number_names, names))
+            mentioned = [*(self.must_keep or ()), *(self.must_drop or ())]
+            if coded is not None:  # by name: places would be among the columns without gaps
+                must = [("must_keep", self.must_keep), ("must_drop", self.must_drop)]
+                mentioned = [names[place] for option, chosen in must for place in places_of(columns, option, chosen)]
+            if whole.size:
+                known = [columns.number_names[j] for j in whole]
+                warn_of_doubts(known, features[used][:, whole], of_used, mentioned)
         if self.cv is None and groups is None:
             rows = fitting.rows_of_fit(self.estimator, features, targets, weights, is_weighted=is_weighted)
-            return Checked(rows, classes, names, task, None)
+            return Checked(rows, classes, columns, task, None)
         parts = folds_of(self.cv, features, labels, None if groups is None else np.asarray(groups), task)
         rows, index = fitting.rows_in_place(features, targets, weights)
-        return Checked(rows, classes, names, task, parts.repeated(index))
+        return Checked(rows, classes, columns, task, parts.repeated(index))
+
+    def _validated(self, X: object, y: object) -> tuple[object, AnyArray]:
+        """Return the checked targets, and X as a float array, or as it is where it has texts or gaps.
+
+        Raises
+        ------
+        ValueError
+            Of scikit-learn's checks; DataError for a column of dates.
+        """
+        checks = {
+            "dtype": [np.float64, np.float32], "ensure_min_samples": 2, "y_numeric": False, "ensure_all_finite": "allow-nan",
+            "multi_output": self._wished_task() != CLASSIFICATION, "estimator": self,
+        }  # fmt: skip
+        if not (is_frame(X) or has_texts(X)):
+            table, labels = validate_data(self, X, y, **checks)
+            return table, labels
+        validate_data(self, X, y, skip_check_array=True)  # the names
+        numbers = frame_numbers(X)
+        table, labels = check_X_y(np.zeros((_num_samples(X), 1)) if numbers is None else numbers, y, **checks)
+        return X if numbers is None else table, labels
 
     def _wished_task(self) -> str:
         """Return what the target is to be, as the option `task`."""
@@ -239,16 +251,25 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
         self.classes_ = classes
         return targets, of_used, classes.tolist()
 
-    def _settings(self, columns: int) -> dict[str, object]:
+    def _settings(self, columns: Columns) -> dict[str, object]:
         """Return what the parameters say, as options by flat name; defaults are left to the planner."""
         settings: dict[str, object] = {
-            **self._count(columns),
+            **self._count(len(columns.names)),
             "seed": seed_of(self.random_state),
         }
         if tuple(self.hidden) != HIDDEN:
             settings["hidden"] = tuple(self.hidden)
         optional = {name: getattr(self, name) for name in ("epochs", "must_keep", "must_drop", "fdr")}
-        return settings | {name: value for name, value in optional.items() if value is not None}
+        settings |= {name: value for name, value in optional.items() if value is not None}
+        if columns.coding is None:
+            return settings
+        for name in ("must_keep", "must_drop"):
+            if name in settings:
+                places = places_of(columns, name, getattr(self, name))
+                settings[name] = [columns.names[place] for place in places if place in columns.places] or None
+        if isinstance(settings.get("keep"), int):  # the columns that have something to tell
+            settings["keep"] = min(int(str(settings["keep"])), len(columns.places))
+        return settings
 
     def _count(self, columns: int) -> dict[str, object]:
         """Return the option `keep`; empty where a path or the false discovery rate decides how many columns are kept."""
@@ -256,12 +277,23 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
             return {"keep": self.keep}
         return {} if is_auto(self.keep) else {"keep": count_of(self.keep, columns)}
 
-    def _has_names(self, X: object) -> bool:
-        """Whether the columns are known by name, as those of the fit: then a gap in a dropped one does no harm.
+    def _checked_rows(self, X: object) -> object:
+        """Return new rows with all N columns: a frame, or an array whose values are finite or missing.
 
-        In arrays a gap is an error wherever it is, since scikit-learn's checks ask for that.
+        Raises
+        ------
+        ValueError
+            Of scikit-learn's checks.
         """
-        return hasattr(self, "feature_names_in_") and hasattr(X, "columns")
+        if is_frame(X) or has_texts(X):
+            return validate_data(self, X, reset=False, skip_check_array=True)
+        return validate_data(self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.categorical = True
+        return tags
 
     def _wrapped(
         self, checked: Checked, objective: str | Callable[..., object], config: Config
@@ -271,7 +303,7 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
         mask, scores, self.n_masks_ = search_estimator(
             checked.rows,
             checked.labels,
-            checked.names,
+            checked.columns,
             self.estimator,
             objective,
             config,
@@ -281,41 +313,3 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
             folds=checked.folds,
         )
         return mask, scores
-
-
-def folds_of(cv: object, X: AnyArray, y: AnyArray, groups: AnyArray | None, task: str) -> Folds:
-    """Return the folds of a splitter, or of so many folds; by default those that keep groups together.
-
-    Raises
-    ------
-    ConfigError
-        A row is in the evaluation part of two folds, or there is one fold.
-    """
-    from sklearn.model_selection import GroupKFold, check_cv
-
-    from mcprune.training.folds import Folds
-
-    if cv is None and groups is not None:
-        cv = GroupKFold(min(GROUP_FOLDS, len(np.unique(groups))))
-    splitter = check_cv(cv, y, classifier=task == CLASSIFICATION)
-    parts = [(np.sort(train), np.sort(test)) for train, test in splitter.split(X, y, groups)]
-    counts = np.bincount(np.concatenate([test for _, test in parts]), minlength=len(X))
-    if len(parts) < 2 or counts.max() > 1:
-        raise ConfigError(
-            f"cv={cv!r} gives {len(parts)} folds in which a row is evaluated {counts.max()} times. Choose two folds or more in which no "
-            "row is evaluated twice, such as KFold or GroupKFold."
-        )
-    return Folds(tuple(train for train, _ in parts), tuple(test for _, test in parts))
-
-
-def task_of(wish: str, labels: AnyArray) -> str:
-    """Return the task of checked targets.
-
-    Raises
-    ------
-    ConfigError
-        There is no such task.
-    """
-    if wish not in TASKS:
-        raise ConfigError(f"task={wish!r} is unknown. Choose one of {', '.join(map(repr, TASKS))}.")
-    return resolve_task(wish, labels, "y")[0]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import assert_all_finite
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from mcprune.data.roles.tasks import REGRESSION
+from mcprune.data.scale import column_means, filled
+from mcprune.estimators.columns import kept_numbers
 from mcprune.estimators.markov_fit import MarkovFit
 from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
@@ -23,24 +26,29 @@ class MarkovPruned(MarkovFit):
 
     def fit(self, X: object, y: object, sample_weight: object = None, groups: object = None) -> Self:
         """Choose the columns and train on them; the arguments are those of `MarkovSelector.fit`."""
-        plan, rows, config = self._searched(X, y, sample_weight, groups)
-        keep = np.flatnonzero(self.support_)
+        plan, rows, config, mask = self._searched(X, y, sample_weight, groups)
+        keep = np.flatnonzero(mask)
         if not keep.size:
             from mcprune.session.shadows.outcome import require_some
 
             require_some(self.fdr_)
+        chosen = rows.features[:, keep]
         if plan is None:
             from mcprune.estimators.fitted import fitted, seeded
 
+            self._fill = column_means(chosen, rows.weights)
             flat = rows.targets[:, 0] if rows.targets.ndim == 2 and rows.targets.shape[1] == 1 else rows.targets
-            self.estimator_ = fitted(seeded(self.estimator, config.seed()), rows.features[:, keep], flat, rows.weights)
+            self.estimator_ = fitted(
+                seeded(self.estimator, config.seed()), filled(chosen, self._fill), flat, rows.weights
+            )
         else:
             from mcprune.estimators import fitting
 
             scaler = plan.splits.scaler
             self._shift, self._factor = scaler.shift[keep], scaler.factor[keep]
+            self._fill = column_means(chosen, rows.weights) if scaler.fill is None else scaler.fill[keep]
             self._target_scaler = plan.splits.target_scaler
-            self.model_ = fitting.train_small(plan, self.support_)
+            self.model_ = fitting.train_small(plan, mask)
         return self
 
     def get_support(self, indices: bool = False) -> BoolArray | IntArray:
@@ -49,13 +57,30 @@ class MarkovPruned(MarkovFit):
         return np.flatnonzero(self.support_) if indices else self.support_
 
     def _kept(self, X: object) -> FloatArray:
+        """Return the kept columns of numbers (rows, n) of rows with all N columns, gaps filled; the other columns are not looked at."""
         check_is_fitted(self)
-        rows: AnyArray = validate_data(
-            self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite=not self._has_names(X)
-        )
-        kept: FloatArray = rows[:, self.support_].astype(np.float64)
-        assert_all_finite(kept, input_name="X", estimator_name=type(self).__name__)
-        return kept
+        rows = self._checked_rows(X)
+        kept, notes = kept_numbers(rows, self._columns, self._columns.sites(self.support_))
+        assert_all_finite(kept, allow_nan=True, input_name="X", estimator_name=type(self).__name__)
+        for note in notes:
+            warnings.warn(note, UserWarning, stacklevel=3)
+        return filled(kept, self._fill)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return the attributes, with the network as arrays: what pickle, joblib and skops write."""
+        state: dict[str, object] = super().__getstate__()
+        if "model_" not in state:
+            return state
+        from mcprune.estimators.network_state import network_state
+
+        return {**state, "model_": network_state(self.model_)}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        super().__setstate__(state)
+        if "model_" in state:
+            from mcprune.estimators.network_state import restore_network
+
+            self.model_ = restore_network(self.model_)
 
     def _network(self, kept: FloatArray) -> FloatArray:
         """Return the outputs (rows, C) of the network."""

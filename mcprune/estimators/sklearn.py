@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from sklearn.feature_selection import SelectorMixin
-from sklearn.utils import assert_all_finite
+from sklearn.utils import _safe_indexing, assert_all_finite
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from mcprune.estimators.columns import is_frame, numeric_frame
 from mcprune.estimators.markov_fit import HIDDEN, MarkovFit
 from mcprune.types import BoolArray
 
@@ -137,17 +139,23 @@ class MarkovSelector(SelectorMixin, MarkovFit):  # type: ignore[misc]
         return self
 
     def transform(self, X: object) -> object:
-        """Return the kept columns (rows, n) of rows with all N columns; dropped columns of a data frame may have gaps."""
+        """Return the kept columns (rows, n) of rows with all N columns, with their gaps and categories as they are.
+
+        A frame whose kept columns are not all numbers stays a frame, since an array would lose its categories; other frames become
+        arrays, unless `set_output` says otherwise.
+        """
         check_is_fitted(self)
-        is_frame = _get_output_config("transform", estimator=self)["dense"] != "default" and hasattr(X, "iloc")
-        # As the mixin does it, but for gaps.
-        rows = validate_data(
-            self, X, reset=False, dtype=None, accept_sparse="csr",
-            ensure_all_finite=not self._has_names(X), skip_check_array=is_frame,
-        )  # fmt: skip
-        kept = self._transform(rows)
-        assert_all_finite(kept, input_name="X", estimator_name=type(self).__name__)
-        return kept
+        if is_frame(X) and self.support_.any():
+            frame = validate_data(self, X, reset=False, skip_check_array=True)
+            kept = _safe_indexing(frame, np.flatnonzero(self.support_), axis=1)
+            numbers = numeric_frame(kept)
+            if numbers is None:
+                return kept
+            assert_all_finite(numbers, allow_nan=True, input_name="X", estimator_name=type(self).__name__)
+            return numbers if _get_output_config("transform", estimator=self)["dense"] == "default" else kept
+        # As the mixin does it.
+        rows = validate_data(self, X, reset=False, dtype=None, accept_sparse="csr", ensure_all_finite="allow-nan")
+        return self._transform(rows)
 
     def _wished_task(self) -> str:
         return self.task

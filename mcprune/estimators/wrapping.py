@@ -1,4 +1,4 @@
-"""The chain around any scikit-learn classifier or regressor: no torch model is trained, the evaluator fits and judges."""
+"""The chain around any scikit-learn classifier or regressor: no torch model is trained, the evaluator fits it on columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from mcprune.config.rules import POOL
 from mcprune.config.schema import Config
 from mcprune.data.roles.targets import Label
 from mcprune.data.roles.tasks import CLASSIFICATION, TargetScaler, fit_target_scaler
+from mcprune.data.scale import column_means, filled
 from mcprune.errors import ConfigError
+from mcprune.estimators.columns import Columns
 from mcprune.estimators.fitted import WAYS, FittedEvaluator, FoldedEstimator, seeded
 from mcprune.estimators.fitting import WeightedRows
 from mcprune.methods.base import Batch
@@ -39,7 +41,7 @@ BLOCKS, EXCHANGES, FEWEST, MOST = 24, 3, 192, 4_800
 def search_estimator(
     rows: WeightedRows,
     labels: Sequence[Label],
-    names: Sequence[str],
+    columns: Columns,
     estimator: ClassifierMixin,
     objective: str | Callable[..., object],
     config: Config,
@@ -49,11 +51,11 @@ def search_estimator(
     task: str = CLASSIFICATION,
     folds: Folds | None = None,
 ) -> tuple[BoolArray, FloatArray, int]:
-    """Return the mask of exactly `config.problem.keep` columns, the chain's weights (N,), and how many masks were judged.
+    """Return the mask (M,) of exactly `config.problem.keep` columns, the chain's weights (M,), and how many masks were evaluated.
 
-    `labels` and `names` are those of classes and columns; numbers are standardised before the estimator gets them.
-    The objective is that of the estimator on `config.chain.eval_fraction` of the rows, on which it is never fitted; with `folds` its
-    mean over the folds.
+    Targets that are numbers are standardised before the estimator gets them. A mask and weights are given for the columns of numbers, of
+    which those of one column of X are equal. The objective is that of the estimator on `config.chain.eval_fraction` of the rows, on which
+    it is never fitted; with `folds` its mean over the folds.
 
     Raises
     ------
@@ -71,7 +73,10 @@ def search_estimator(
         )
     if not isinstance(config.problem.keep, int):
         raise ConfigError(f"keep={config.problem.keep!r}, but a number of columns is needed; give keep one number")
-    sites, keep = rows.features.shape[1], config.problem.keep
+    coding = columns.coding
+    owner = np.arange(rows.features.shape[1]) if coding is None else coding.owner
+    names = columns.names if coding is None else coding.original_names
+    sites, keep = len(names), config.problem.keep
     if folds is None:
         fraction, seed = config.chain.eval_fraction, config.runtime.seed
         folds = split_rows(rows.targets, "held-out", fraction=fraction, folds=1, seed=seed)
@@ -81,9 +86,9 @@ def search_estimator(
         link = "identity" if callable(text) else make_loss(text, task).link
         units = fit_target_scaler(rows.targets, rows.weights, task, link)
         rows = rows._replace(targets=units.apply(rows.targets))
-    columns = SiteMap((SiteGroup("inputs", "", 0, sites),))
+    site_map = SiteMap((SiteGroup("inputs", "", 0, sites),))
     fixed = fixed_sites(config.problem.must_keep, config.problem.must_drop, names)
-    space = make_space(columns, Budget((CountBudget("sites", (0,), keep),)), fixed)
+    space = make_space(site_map, Budget((CountBudget("sites", (0,), keep),)), fixed)
     check_count(space.budget.counts[0], space)
     free, chosen = space.size, space.keep
     exchanges = chosen * (free - chosen)
@@ -116,28 +121,31 @@ def search_estimator(
     )
     is_weighted = rows.weights is not None
 
-    def part(fit: IntArray, judge: IntArray) -> FittedEvaluator:
-        judged = make_objective(text, labels, names, is_weighted=is_weighted, units=units)
-        groups = coded_groups(judged, rows.features)
-        judged.begin(
-            ObjectiveRows(*(None if one is None else torch.from_numpy(one[judge]) for one in (rows.weights, groups)))
+    def part(fit: IntArray, evaluate: IntArray) -> FittedEvaluator:
+        loss = make_objective(text, labels, columns.number_names, is_weighted=is_weighted, units=units)
+        groups = coded_groups(loss, rows.features)
+        loss.begin(
+            ObjectiveRows(*(None if one is None else torch.from_numpy(one[evaluate]) for one in (rows.weights, groups)))
         )
-        fitting, judging = (
-            (rows.features[part], rows.targets[part], None if rows.weights is None else rows.weights[part])
-            for part in (fit, judge)
+        weights = [None if rows.weights is None else rows.weights[part] for part in (fit, evaluate)]
+        fill = column_means(rows.features[fit], weights[0])
+        fitting, evaluation = (
+            (filled(rows.features[part], fill), rows.targets[part], weight)
+            for part, weight in zip((fit, evaluate), weights, strict=True)
         )
         return FittedEvaluator(
             seeded(estimator, config.runtime.seed),
-            judged,
+            loss,
             fitting,
-            judging,
+            evaluation,
+            owner=owner,
             classes=len(labels),
             way=way,
             n_jobs=n_jobs,
             link=None if units is None else units.link,
         )
 
-    parts = [part(fit, judge) for fit, judge in zip(*folds, strict=True)]
+    parts = [part(*one) for one in zip(*folds, strict=True)]
     with FoldedEstimator(parts) if len(parts) > 1 else parts[0] as evaluator:
         # It is its own canonical evaluator: no decision is settled by another.
         bound = evaluator.objective.lower_bound
@@ -149,4 +157,6 @@ def search_estimator(
                 state, _ = markov.step(state, batch, (block + 1) / blocks)
         state, mask = markov.finish(state, batch)
         scores = markov.position(state).copy()
-        return without_constants(np.asarray(mask), scores, space, rows.features), scores, evaluator.fits
+        if coding is None:
+            mask = without_constants(np.asarray(mask), scores, space, rows.features)
+        return np.asarray(mask)[owner], scores[owner], evaluator.fits

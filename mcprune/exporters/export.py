@@ -10,7 +10,7 @@ import numpy as np
 from mcprune.config.files import read_options
 from mcprune.config.schema import make_config
 from mcprune.data.base import Dataset
-from mcprune.data.load import FROM_PYTHON
+from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.data.load import load as load_data
 from mcprune.data.new_rows import read_rows
 from mcprune.data.roles.checks import some

@@ -11,7 +11,7 @@ from torch import nn
 
 from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
-from mcprune.data.load import FROM_PYTHON
+from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.data.prepare import Splits
 from mcprune.path.search.recorder import LevelTensors, Tensors
 from mcprune.path.search.validate import starts_from_others

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mcprune.config.schema import Config, make_config
-from mcprune.data.load import FROM_PYTHON
+from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.data.weights import FROM_ARRAY
 from mcprune.errors import ConfigError, FolderError
 from mcprune.path.result import OfLevels, PathResult

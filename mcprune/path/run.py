@@ -21,10 +21,9 @@ from mcprune.path.search.levels import LEVELS, MOST_AUTO, Levels, geometric_leve
 from mcprune.path.search.progress import PathStatus
 from mcprune.path.search.scorer import MaskScorer, ScoredMasks
 from mcprune.report.path_view import sentences
-from mcprune.session.build.markov import site_groups
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
-from mcprune.session.finish.finalize import kept_sites
+from mcprune.session.finish.finalize import kept_sites, shown_places
 from mcprune.storage.answer import measure_name, noun
 from mcprune.storage.events import Event, Note, Stage
 from mcprune.storage.path_curve import Curve, Level, paired
@@ -198,14 +197,14 @@ class _Finder:
         for number in order:
             one = scored.candidates[number]
             behind = paired(losses[number], losses[best], share) if number != best else (0.0, 0.0)
-            indices, names = kept_sites(plan, one.mask)
-            kept = int(one.mask.sum())
+            indices, names = kept_sites(plan, one.mask)[0], shown_places(plan, one.mask)[1]
+            kept = plan.space.counted(one.mask)
             cost = kept if levels.unit == "sites" else int(plan.space.costs_of(one.mask)[-1])
             right = weighted_mean(scored.scores.is_right[number], share)
             level = levels.numbers[one.place]
             out.append(Level(level, kept, cost, *right, float(mean[number]), *behind, one.way, indices, names))
         seconds = time.monotonic() - self.watch.store.began
-        name, size = plan.splits.name, plan.sites.size
+        name, size = plan.splits.name, plan.shown.size
         measure = measure_name(plan.splits.task)
         curve = Curve(name, levels.unit, size, _kind(plan), tuple(out), scorer.how, len(share), seconds, measure)
         return curve, tuple(scored.candidates[number] for number in order)
@@ -214,7 +213,7 @@ class _Finder:
 def _kind(plan: Plan) -> str:
     """Return what the sites of a plan are, in the plural."""
     shape = plan.splits.image_shape
-    return noun(site_groups(plan.sites), None if shape is None else tuple(shape))
+    return noun(plan.shown.groups, None if shape is None else tuple(shape))
 
 
 def _merged(
@@ -242,7 +241,7 @@ def auto_levels(plan: Plan) -> Levels:
     space = plan.space
     if not space.is_count or len(plan.sites.groups) > 1:
         raise ConfigError('keep="auto" is for sites of one kind without a limit on costs. Give a range, such as 2:200.')
-    least = max(1, int(space.kept.sum()) + 1)
+    least = max(1, space.fixed_count + 1)
     most = max(least + 1, min(int(space.whole.counts[0]), MOST_AUTO))
     return Levels(geometric_levels(least, most, LEVELS))
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
-from mcprune.data.load import FROM_PYTHON
+from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.environment import use_threads
 from mcprune.sampling.drawn import Drawn
 from mcprune.sampling.sample import (

@@ -24,7 +24,7 @@ from mcprune.session.build.plan import Plan
 from mcprune.session.checkpoints.classifiers import SearchClassifiers
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.search_parts import make_rows
-from mcprune.types import BoolArray
+from mcprune.types import BoolArray, FloatArray
 
 PRECISION, SECONDS = 0.02, 600.0
 # R-hat above which an answer is refused; between this and `MIXED` it is given with a warning.
@@ -185,7 +185,7 @@ class Session:
     ) -> None:
         self.plan, self.sampler, self.state, self.draws = plan, sampler, state, draws
         self.settings, self.seconds, self.on_progress = settings, seconds, on_progress
-        self.names = tuple(map(str, plan.sites.names(plan.splits.names)))
+        self.names = plan.shown.names(plan.splits.names)
         self._samples: Samples | None = None
 
     def run(self, interrupt: Interrupt, write: Callable[[], None], spent: float = 0.0) -> None:
@@ -233,11 +233,11 @@ class Session:
 
     @property
     def samples(self) -> Samples:
-        """The draws so far, on all sites."""
+        """The draws so far, on all sites that are shown."""
         if self._samples is None:
             masks, losses = self.draws.arrays()
             self._samples = Samples(
-                masks=np.asarray(self.plan.space.expand(masks), bool),
+                masks=np.asarray(self.plan.shown.of(self.plan.space.expand(masks)), bool),
                 losses=losses,
                 temperature=self.state.temperature,
                 paired_error=self.state.paired_error,
@@ -287,14 +287,18 @@ class Session:
         needed = self.seconds[1] * max(0.0, (error / self.settings.precision) ** 2 - 1.0)
         return Drawn(
             samples,
-            mask,
+            self.plan.shown.of(mask),
             spent,
             needed,
             self.settings.precision,
             len(self.sampler.batch.targets),
             state.accepted / max(1, state.decisions),
-            self.sampler.evaluate,
+            self._evaluate,
         )
+
+    def _evaluate(self, masks: BoolArray) -> FloatArray:
+        """Return the losses (K,) of masks (K, S) of what is shown."""
+        return self.sampler.evaluate(self.plan.shown.expand(masks))
 
 
 def next_look(draws: int) -> int:

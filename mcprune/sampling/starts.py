@@ -43,7 +43,7 @@ def check_space(space: SearchSpace) -> None:
     if not space.is_count:
         raise ConfigError(
             "The run has a budget of costs or of several counts, but sampling draws masks of one number of sites. "
-            "Run with --keep N alone; columns with gaps or categories are budgeted by costs, so fill and encode them beforehand."
+            "Run with --keep N alone."
         )
     if not 0 < space.keep < space.size:
         raise ConfigError(

@@ -73,7 +73,7 @@ class Guard:
 
     def look(self, state: GuardState, mask: BoolArray, search_loss: float, block: int) -> None:
         """Compare a mask (N,) of n sites with the best one so far."""
-        if not self.is_on or state.fallen or int(mask.sum()) != self.plan.keep:
+        if not self.is_on or state.fallen or self.plan.space.counted(mask) != self.plan.keep:
             return
         losses = self._losses(mask)
         if state.block == 0 or self._mean(losses) <= self._mean(state.losses):

@@ -12,11 +12,11 @@ import torch
 from mcprune.config.schema import Config
 from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset
-from mcprune.data.load import FROM_PYTHON
+from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.distributed.evaluation import Ranks
 from mcprune.environment import use_threads, versions
 from mcprune.session.build.dataset import load_dataset
-from mcprune.session.build.markov import make_method, site_groups
+from mcprune.session.build.markov import make_method
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
 from mcprune.session.checkpoints.classifiers import classifiers_content
@@ -213,10 +213,10 @@ def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
         rows={part: len(getattr(data, part).targets) for part in ("train", "validation", "test")},
         classes=tuple(map(str, data.labels[:MOST_CLASSES])),
         n_classes=data.n_classes,
-        n_sites=plan.sites.size,
+        n_sites=plan.shown.size,
         keep=plan.keep,
         costs=tuple(cost_budgets(plan)),
-        sites=site_groups(plan.sites),
+        sites=plan.shown.groups,
         image_shape=None if data.image_shape is None else tuple(data.image_shape),
         feature_names=named_features(plan),
         doubtful={name: doubt.kind for doubt in data.doubts for name in doubt.names[:MOST_CLASSES]},
@@ -240,7 +240,7 @@ def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
 
 def named_features(plan: Plan) -> tuple[str, ...] | None:
     """Return the names of the inputs; None for images, and where there are too many for one event."""
-    names = plan.splits.names
+    names = plan.shown.columns or plan.splits.names
     return None if plan.splits.image_shape is not None or len(names) > MOST_NAMES else tuple(map(str, names))
 
 
@@ -250,7 +250,7 @@ def search_and_finish(search: Search, folder: RunFolder | None, began: float) ->
     with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
         yield from search.run(interrupt, began)
         yield from search.notes()
-        kept = int((search.position() > 0).sum())
+        kept = plan.shown.count(search.position() > 0)
         if search.blocks_done < search.pace.blocks and not search.is_within():
             text = f"ended while {kept} sites were kept: the rest is dropped at once, which costs accuracy"
             yield Note(text + "; fewer --epochs plan a shorter run")

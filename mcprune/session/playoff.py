@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from mcprune.training.cross_validation.out_of_fold import (
     balanced_folds,
     draw_batches,
     fresh_share_of,
+    padded_columns,
     row_shares,
     score_out_of_fold,
 )
@@ -61,7 +63,7 @@ def play_finalists(
     draw = generator(seed, Stream.PLAYOFF_MASKS)
     random_masks = [plan.space.enforce(draw.random(plan.sites.size)) for _ in range(RANDOM_MASKS)]
     steps = plan.train.blocks * plan.train.steps
-    return play(
+    event, mask = play(
         finalists,
         random_masks,
         data.train.features,
@@ -75,6 +77,9 @@ def play_finalists(
         entities=data.train.entities,
         row_loss=plan.row_loss,
     )
+    masks = {one.name: one.mask for one in finalists}
+    standings = tuple(replace(one, indices=tuple(plan.shown.places(masks[one.name]))) for one in event.finalists)
+    return replace(event, finalists=standings), mask
 
 
 def play(
@@ -97,7 +102,7 @@ def play(
     Parameters
     ----------
     finalists : sequence of Finalist
-        Two or more with different masks of the same size.
+        Two or more with different masks.
     random_masks : sequence of ndarray of bool, shape (N,)
     x : ndarray of float32, shape (rows, N)
         Scaled training rows.
@@ -130,14 +135,14 @@ def play(
             entities = np.r_[entities, fresh.entities]
     draw = generator(seed, Stream.PLAYOFF_ROWS)
     masks = len(finalists) + len(random_masks)
-    most = min(MOST_ROWS, max(LEAST_ROWS, MOST_VALUES // max(1, masks * int(finalists[0].mask.sum()))))
+    most = min(MOST_ROWS, max(LEAST_ROWS, MOST_VALUES // max(1, masks * max(int(one.mask.sum()) for one in finalists))))
     if len(y) > most:
         rows = np.sort(draw.choice(len(y), most, replace=False))
         x, y, weights = x[rows], y[rows], None if weights is None else weights[rows]
         is_fresh = is_fresh[rows]
         entities = None if entities is None else entities[rows]
     share = row_shares(weights, is_fresh)
-    columns = np.array([np.flatnonzero(mask) for mask in (*(one.mask for one in finalists), *random_masks)])
+    columns = padded_columns([*(one.mask for one in finalists), *random_masks])
     losses: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
     right: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
     playing = list(range(len(columns)))

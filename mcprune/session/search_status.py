@@ -196,7 +196,7 @@ class SearchStatus:
         now = self.validation.accuracy(position > 0)
         if not self.plan.space.is_count:
             return now, now if self.is_within() else None
-        if int((position > 0).sum()) == keep:
+        if self.plan.space.counted(position > 0) == keep:
             return now, now
         if not self.method.ranks_sites:
             return now, None
@@ -265,6 +265,7 @@ class SearchStatus:
         """
         on_validation, at_n = self.accuracies() if is_look else (None, None)
         plan, blocks, totals = self.plan, self.pace.blocks, self.state.totals
+        gates = plan.shown.of(self.training_gates())
         return Progress(
             block=self.blocks_done,
             blocks=blocks,
@@ -279,7 +280,7 @@ class SearchStatus:
             delta=info.delta,
             temperature=info.temperature,
             gate_sum=info.gate_sum,
-            near_hard=near_hard(self.training_gates()),
+            near_hard=near_hard(gates),
             kept=info.kept,
             target=info.target,
             costs=info.costs,
@@ -299,7 +300,7 @@ class SearchStatus:
             validation_accuracy=on_validation,
             validation_at_n=at_n,
             validation_objective=self.validation.objective(self.position() > 0) if is_look else None,
-            gates=coded(self.training_gates()) if is_shown else None,
+            gates=coded(gates) if is_shown else None,
             seconds=time.monotonic() - self.began,
             seconds_left=self.seconds_left,
         )
@@ -310,21 +311,20 @@ class SearchStatus:
         Parameters
         ----------
         mask : ndarray of bool, shape (N,)
-        gates : ndarray of float32, shape (N,)
+        gates, kept : ndarray of float32, shape (N,), and int
             Before that.
-        kept : int
-            Sites that were kept before that.
         """
-        gate_sum = float(gates.astype(np.float64).sum())
+        shown, count = self.plan.shown, self.plan.shown.count(mask)
+        gate_sum = float(shown.of(gates).astype(np.float64).sum())
         return Hardened(
-            kept=int(mask.sum()),
-            n_sites=mask.size,
+            kept=count,
+            n_sites=shown.size,
             gate_sum=gate_sum,
-            gate_sum_error=abs(gate_sum - int(mask.sum())),
+            gate_sum_error=abs(gate_sum - count),
             costs=mask_costs(self.plan, mask),
             kept_before=kept,
-            near_hard=near_hard(gates),
-            last_crossed=tuple(self.last_crossed().tolist()),
+            near_hard=near_hard(shown.of(gates)),
+            last_crossed=tuple(shown.of(self.last_crossed()).tolist()),
             steps=self.state.trainer.steps,
             forwards=self.forwards(),
             validation_accuracy=self.validation.accuracy(mask),

@@ -11,7 +11,7 @@ import numpy as np
 
 from mcprune.config.budgets import Group
 from mcprune.errors import ConfigError
-from mcprune.sites.space import Fixed, Item
+from mcprune.sites.items import Fixed, Item
 from mcprune.types import IntArray
 
 

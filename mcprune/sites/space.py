@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,29 +17,12 @@ from mcprune.chain.moves import Moves
 from mcprune.errors import ConfigError
 from mcprune.sites.budget import Budget, Goal
 from mcprune.sites.item_classes import ItemClasses, budget_classes
+from mcprune.sites.items import NOTHING_FIXED, Fixed, Item
 from mcprune.sites.patterns import Pattern
 from mcprune.sites.site_map import SiteMap
 from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
 IMPOSSIBLE = "No mask satisfies the budget. Raise a limit, or name fewer sites to keep or drop."
-
-
-class Item(NamedTuple):
-    """Sites that are kept or dropped together; a site of no group is an item of its own, without a name."""
-
-    name: str
-    sites: tuple[int, ...]
-    cost: int  # in the budget's own unit
-
-
-class Fixed(NamedTuple):
-    """Flat indices of sites, each rising: those that must be kept and those that must be dropped."""
-
-    kept: IntArray = np.empty(0, np.int64)
-    dropped: IntArray = np.empty(0, np.int64)
-
-
-NOTHING_FIXED = Fixed()
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +34,8 @@ class SearchSpace:
     sites : SiteMap
         N sites in G groups, here called layers.
     budget : Budget
-        A single count of all sites is the chain's aim, which its moves may leave for a while; every other budget holds
-        at every step.
+        A single count of all sites, or where sites are tied of all items, is the chain's aim, which its moves may leave for a while;
+        every other budget holds at every step.
     fixed : Fixed
         Sites that must be kept or dropped.
     items : tuple of Item, or None
@@ -74,8 +56,6 @@ class SearchSpace:
     least: tuple[int, ...] = ()
     final_least: tuple[int, ...] = ()
     pattern: Pattern | None = None
-
-    # ---- items and sites ------------------------------------------------------------------------------------
 
     @cached_property
     def kept(self) -> BoolArray:
@@ -180,16 +160,25 @@ class SearchSpace:
         kept = self.items_of(np.asarray(mask))
         return [item.name for item, is_kept in zip(self.items or (), kept, strict=False) if is_kept and item.name]
 
-    # ---- the budget -----------------------------------------------------------------------------------------
-
     @property
     def is_count(self) -> bool:
-        """Whether the budget is a single count of all sites."""
+        """Whether the budget is a single count of all sites, or of all items where sites are tied."""
         return not self.budget.costs and len(self.budget.counts) == 1 and self.budget.counts[0].name == "sites"
 
     @property
+    def fixed_count(self) -> int:
+        """What must be kept, in the unit of a single count: sites, or items where sites are tied."""
+        return int(self.kept.sum()) if self.items is None else len(self.always)
+
+    def counted(self, mask: AnyArray) -> int:
+        """Return what a mask (N,) keeps in the unit of a single count: sites, or items where sites are tied."""
+        if self.items is None or not self.is_count:
+            return int(np.count_nonzero(mask))
+        return int(np.count_nonzero(self.items_of(np.asarray(mask)))) + len(self.always)
+
+    @property
     def n(self) -> int:
-        """The sites that a final mask keeps, those that must be kept included; N where a cost bounds them."""
+        """What a final mask keeps, in the unit of its count, with what must be kept; N where a cost bounds it."""
         if self.budget.costs and not (self.is_counted_whole):
             return self.sites.size
         return sum(count.n for count in self.budget.counts)
@@ -207,7 +196,7 @@ class SearchSpace:
 
     def items_to_keep(self, goal: Goal) -> int:
         """Return how many items a goal keeps, of a budget that is a single count."""
-        return int(goal.counts[0]) - int(self.kept.sum())
+        return int(goal.counts[0]) - self.fixed_count
 
     @cached_property
     def _layer_of_sites(self) -> IntArray:
@@ -244,7 +233,7 @@ class SearchSpace:
     def whole(self) -> Goal:
         """The counts and the costs of the mask that keeps every item."""
         if self.is_count:
-            return Goal(np.array([self.size + int(self.kept.sum())]), np.empty(0, np.int64))
+            return Goal(np.array([self.size + self.fixed_count]), np.empty(0, np.int64))
         counters = self.classes.counters(self.classes.sizes)
         return Goal(counters[self.classes.exact], self.classes.costs(self.classes.sizes))
 
@@ -269,7 +258,7 @@ class SearchSpace:
         """Return whether a mask (N,) keeps and costs no more than the final one may."""
         chosen = np.asarray(mask, bool)
         if self.is_count:
-            return int(chosen.sum()) <= self.n
+            return self.counted(chosen) <= self.n
         counters = self.classes.counters(self.classes.count(self.items_of(chosen)))
         is_over = (counters[self.classes.exact] > self.goal.counts).any()
         return not (is_over or (self.costs_of(chosen) > self.goal.limits).any())
@@ -282,7 +271,7 @@ class SearchSpace:
         if not (np.array_equal(self.expand(items), chosen) and self._holds_layers(chosen) and has_pattern):
             return False
         if self.is_count:
-            return int(chosen.sum()) == self.n
+            return self.counted(chosen) == self.n
         counters = self.classes.counters(self.classes.count(items))
         is_exact = np.array_equal(counters[self.classes.exact], self.goal.counts)
         return is_exact and bool((self.costs_of(chosen) <= self.goal.limits).all())
@@ -298,7 +287,8 @@ class SearchSpace:
         Parameters
         ----------
         scores : ndarray, shape (N,)
-            Of a group of tied sites the mean place in the order counts. Ties go to the lowest index.
+            Of a group of tied sites the highest score counts under a single count, else the mean place in the order. Ties go to the
+            lowest index.
         goal : Goal, optional
             By default the final one.
 
@@ -311,7 +301,9 @@ class SearchSpace:
         if self.pattern is not None:
             return self.pattern.best(scores, self.n)
         if self.is_count:
-            items = hardened(self.items_of(scores), self.items_to_keep(aim), self.layers_to_hold(self.final_least))
+            items = hardened(
+                self._best_of_items(scores), self.items_to_keep(aim), self.layers_to_hold(self.final_least)
+            )
             mask = np.asarray(self.expand(items), bool)
             if not self._holds_layers(mask):
                 raise ConfigError(IMPOSSIBLE)
@@ -324,6 +316,13 @@ class SearchSpace:
             place[order] = np.arange(order.size)
             by_item = np.argsort([place[list(item.sites)].mean() for item in self.items], kind="stable")
         return np.asarray(self.expand(self._filled(by_item, aim)), bool)
+
+    def _best_of_items(self, scores: FloatArray) -> FloatArray:
+        """Return the highest score of the sites of each item (F,)."""
+        if self.items is None:
+            return np.asarray(self.items_of(scores))
+        sites, _, start = self._sites_of_items
+        return np.asarray(np.maximum.reduceat(scores[sites], start)) if start.size else np.empty(0)
 
     def _filled(self, order: IntArray, goal: Goal) -> BoolArray:
         """Return the mask (F,) of the items taken in this order, each where the rest can still be completed."""

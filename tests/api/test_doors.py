@@ -13,6 +13,7 @@ from mcprune.cli.main import main
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import canonical_order, prepare
 from mcprune.estimators import fitting
+from mcprune.estimators.columns import plain_columns
 
 QUICK = {"epochs": 5, "retrain_epochs": 1, "threads": 1}
 
@@ -104,8 +105,9 @@ def test_all_settings_are_those_of_prune(settings, more):
         mcprune.prune(X, y, test=0.0, validation=0.0, seed=3, callbacks=[Watch()], **chosen)
     selector = mcprune.MarkovSelector(**{"keep": 5, **settings}, random_state=3)
     rows = fitting.weighted_rows(X, y, np.ones(len(y)))
-    dataset = fitting.dataset_of_rows(rows, [0, 1, 2], [f"x{j}" for j in range(13)])
-    config = fitting.config_of(dataset, selector._settings(13), {})
+    columns = plain_columns([f"x{j}" for j in range(13)])
+    dataset = fitting.dataset_of_rows(rows, [0, 1, 2], columns)
+    config = fitting.config_of(dataset, selector._settings(columns), {})
     plan = fitting.make_plan(config, dataset)
     given = plan.config.replace(keep=plans[0].config.problem.keep).flat()
     assert given == plans[0].config.flat()
@@ -134,9 +136,15 @@ def test_the_order_of_rows_changes_nothing_where_all_train():
 
 
 def test_an_integer_is_the_seed_itself_and_a_random_state_draws_one():
-    settings = [mcprune.MarkovSelector(1, random_state=state)._settings(3)["seed"] for state in (7, np.int64(7))]
+    settings = [
+        mcprune.MarkovSelector(1, random_state=state)._settings(plain_columns("abc"))["seed"]
+        for state in (7, np.int64(7))
+    ]
     assert settings == [7, 7]
-    draws = [mcprune.MarkovSelector(1, random_state=np.random.RandomState(7))._settings(3)["seed"] for _ in range(2)]
+    draws = [
+        mcprune.MarkovSelector(1, random_state=np.random.RandomState(7))._settings(plain_columns("abc"))["seed"]
+        for _ in range(2)
+    ]
     assert draws[0] == draws[1] != 7
 
 

@@ -8,8 +8,9 @@ from mcprune.config.measures import COLUMN_SELECTORS
 from mcprune.methods import columns
 from mcprune.methods.columns import binned_information, column_scores, f_scores, without_constants
 from mcprune.sites.budget import Budget, CountBudget
+from mcprune.sites.items import Fixed
 from mcprune.sites.site_map import SiteGroup, SiteMap
-from mcprune.sites.space import Fixed, SearchSpace
+from mcprune.sites.space import SearchSpace
 
 
 def table(rows=200, width=40, classes=3, seed=0):

@@ -7,8 +7,9 @@ import mcprune
 from mcprune.cli.main import main
 from mcprune.config.schema import make_config
 from mcprune.errors import ConfigError
+from mcprune.sampling import sample as sampling
 from mcprune.session.loop import run
-from mcprune.storage.events import Progress
+from mcprune.storage.events import Playoff, Progress
 
 QUICK = {"epochs": 8, "retrain_epochs": 10, "threads": 1, "compare": "no", "seed": 0}
 
@@ -33,10 +34,8 @@ def table(tmp_path_factory):
 def test_columns_are_kept_whole_and_rows_of_the_table_are_answered(table, tmp_path, capsys):
     pd = pytest.importorskip("pandas")
     result = mcprune.prune(str(table), keep=2, out=str(tmp_path / "run"), **QUICK)
-    kept = set(result.mask.names)
-    for names in (["size", "size is missing"], ["color=blue", "color=green", "color=red"], ["other=u", "other=v"]):
-        assert not kept & set(names) or kept >= set(names)
-    assert result.model.original_names == ("size", "color")
+    assert result.mask.names == result.model.original_names == ("size", "color")
+    assert result.model.names == ("size", "size is missing", "color=blue", "color=green", "color=red")
     assert result.metrics["test_accuracy"] > 0.8
     frame = pd.read_csv(table)
     answers = result.model.predict(frame)
@@ -103,3 +102,74 @@ def test_known_columns_are_found():
     target = np.where(signal + 0.7 * draw.normal(size=rows) > 0, "yes", "no")
     result = mcprune.prune(frame, target, keep=3, seed=0, threads=1, compare="no", epochs=20)
     assert set(result.model.original_names) == {"n0", "c0", "g0"}
+
+
+def test_events_and_pages_are_about_the_columns_of_the_table(table, tmp_path, capsys):
+    folder = tmp_path / "run"
+    result = mcprune.prune(str(table), keep=2, out=str(folder), **QUICK | {"compare": "yes"})
+    start, done = result.events[0], result.events[-1]
+    columns = ("noise", "other", "size", "color")
+    assert (start.n_sites, start.keep, start.feature_names) == (4, 2, columns)
+    assert (done.n_sites, done.indices, done.names) == (4, (2, 3), ("size", "color"))
+    progress = [event for event in result.events if isinstance(event, Progress)]
+    assert (progress[-1].kept, progress[-1].target) == (2, 2)
+    assert all(1 <= event.kept <= 4 for event in progress)
+    assert {score.kept for score in done.scores} == {2, 4}
+    assert result.mask.site_names == columns
+    assert result.mask.weights.shape == result.mask.support.shape == (4,)
+    capsys.readouterr()
+    assert main(["show", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "inputs: 2 of 4 kept" in shown
+    assert "size, color" in shown
+    assert main(["report", str(folder)]) == 0
+    page = (folder / "report.html").read_text()
+    assert "2 of 4 columns" in page
+    assert page.count("color=blue") == 1  # in the option groups
+
+
+def test_such_a_table_has_finalists_and_a_playoff():
+    pd = pytest.importorskip("pandas")
+    draw = np.random.default_rng(3)
+    frame = pd.DataFrame(draw.normal(size=(240, 8)), columns=[f"n{i}" for i in range(8)])
+    frame["c"] = draw.choice(list("abcde"), 240)
+    frame.loc[draw.random(240) < 0.2, "n7"] = np.nan
+    target = (frame["n1"] + 1.5 * (frame["c"] == "a") + 0.5 * draw.normal(size=240) > 0.4).astype(int)
+    result = mcprune.prune(frame, target, keep=4, seed=0, retrain_epochs=5, threads=1, progress=False)
+    playoff = next(event for event in result.events if isinstance(event, Playoff))
+    assert {one.name for one in playoff.finalists} > {"chain from all", "forest"}
+    assert all(len(one.indices) == 4 and max(one.indices) < 9 for one in playoff.finalists)
+    assert {"n1", "c"} < set(result.mask.names)
+
+
+def test_a_mask_of_columns_is_a_start(table, tmp_path):
+    result = mcprune.prune(str(table), keep=2, out=str(tmp_path / "run"), **QUICK)
+    for start in (result.mask, ["size", "color"], str(tmp_path / "run" / "mask.json")):
+        again = mcprune.refine(start, str(table), progress=False, **QUICK)
+        assert again.mask.names == ("size", "color")
+
+
+def test_how_sure_the_columns_are(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(sampling, "ENOUGH", 50.0)
+    monkeypatch.setattr(sampling, "MIXED", 1.05)
+    folder = tmp_path / "run"
+    result = mcprune.prune(str(table), keep=2, out=str(folder), **QUICK)
+    samples = result.sample(precision=0.2, max_time=300, temperature=0.5)
+    assert samples.names == ("noise", "other", "size", "color")
+    assert samples.probability.sum() == pytest.approx(2.0)
+    assert samples.probability[2:].min() > samples.probability[:2].max()
+    assert main(["report", str(folder)]) == 0
+    assert "P(kept)" in (folder / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_path_over_the_columns(table):
+    path = mcprune.prune_path(str(table), keep="1:4", **QUICK)
+    assert path.levels == (1, 2, 3, 4)
+    assert path.enough == 2
+    assert path.level(2).names == ("size", "color")
+    assert [level.kept for level in path.curve.levels] == [1, 2, 3, 4]
+    assert path.curve.n_sites == 4
+    result = path.at(2)
+    assert result.mask.names == ("size", "color")
+    assert result.metrics["test_accuracy"] > 0.8

@@ -9,9 +9,9 @@ from small_spaces import all_masks, allowed_by_hand, chain_costs, counts_of, lay
 from mcprune.chain import moves, state
 from mcprune.errors import ConfigError
 from mcprune.session.build.budget import make_space
-from mcprune.sites.budget import Budget, CostBudget
+from mcprune.sites.budget import Budget, CostBudget, CountBudget
+from mcprune.sites.items import Fixed, Item
 from mcprune.sites.named_sites import TiedItems
-from mcprune.sites.space import Fixed, Item
 
 # 14 inputs: three groups out of order, three single ones to choose, one fixed each way.
 ITEMS = [
@@ -75,6 +75,22 @@ def test_the_smallest_cost_is_that_of_the_cheapest_mask(space):
     masks = [mask for mask in all_masks(space.sites.size) if allowed_by_hand(free, mask)]
     for j, smallest in enumerate(space.smallest.tolist()):
         assert smallest == min((int(space.costs_of(mask)[j]) for mask in masks), default=-1)
+
+
+def test_a_number_of_items_is_a_count_whatever_their_sites():
+    items = tuple(item._replace(cost=1) for item in TIED.items)
+    space = make_space(layered(14), Budget((CountBudget("sites", (0,), 3),)), tied=TIED._replace(items=items))
+    assert space.is_count
+    assert (space.n, space.keep, space.size, space.fixed_count) == (3, 2, 6, 1)
+    assert space.whole.counts.tolist() == [7]
+    masks = all_masks(14)
+    allowed = [mask for mask in masks if space.allowed(mask)]
+    assert len(allowed) == 15  # two of six items
+    assert all(space.counted(mask) == 3 and space.is_within(mask) and mask[8] and not mask[10] for mask in allowed)
+    assert {int(mask.sum()) for mask in allowed} == {3, 4, 5, 6, 7, 8}
+    scores = np.zeros(14)
+    scores[[12, 6]] = 2.0, 1.0  # the best site of an item counts
+    assert np.flatnonzero(space.enforce(scores)).tolist() == [3, 6, 8, 11, 12, 13]
 
 
 def test_positions_masks_and_moves_of_items_are_those_of_their_sites():

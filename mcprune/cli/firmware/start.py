@@ -9,7 +9,7 @@ import numpy as np
 
 from mcprune.config.files import read_options
 from mcprune.config.schema import Config, make_config
-from mcprune.data.load import FROM_PYTHON
+from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.data.prepare import Rows, Splits, prepare
 from mcprune.errors import ConfigError
 from mcprune.firmware.network import FixedNetwork, Origin

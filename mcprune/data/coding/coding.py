@@ -204,7 +204,7 @@ class Coded(NamedTuple):
     notes: tuple[str, ...]
 
 
-def code_table(name: str, names: Sequence[str], cells: Sequence[Cells]) -> Coded:
+def code_table(name: str, names: Sequence[str], cells: Sequence[Cells], weights: FloatArray | None = None) -> Coded:
     """Choose how columns with gaps or categories become numbers, and apply it.
 
     Columns that say nothing so are left out: a category of one value, or of rare values only.
@@ -215,6 +215,8 @@ def code_table(name: str, names: Sequence[str], cells: Sequence[Cells]) -> Coded
         For messages.
     names : sequence of str
     cells : sequence of Cells
+    weights : ndarray, shape (rows,), optional
+        How often each row counts where values of categories are counted.
 
     Raises
     ------
@@ -223,7 +225,7 @@ def code_table(name: str, names: Sequence[str], cells: Sequence[Cells]) -> Coded
     """
     columns, used, empty = [], [], []
     for column, one in zip(names, cells, strict=True):
-        coded = _category(column, one) if isinstance(one, Category) else _number(column, one)
+        coded = _category(column, one, weights) if isinstance(one, Category) else _number(column, one)
         if coded is None:
             empty.append(column)
         else:
@@ -242,11 +244,13 @@ def _number(name: str, cells: FloatArray) -> CodedColumn | None:
     return None if is_missing.all() else CodedColumn(name, has_gaps=bool(is_missing.any()))
 
 
-def _category(name: str, cells: Category) -> CodedColumn | None:
-    counts = np.bincount(cells.codes[cells.codes >= 0], minlength=len(cells.values))
-    order = np.argsort(-counts, kind="stable")
+def _category(name: str, cells: Category, weights: FloatArray | None) -> CodedColumn | None:
+    known = cells.codes >= 0
+    counts = np.bincount(cells.codes[known], None if weights is None else weights[known], minlength=len(cells.values))
+    # Values of equal count by name: the order of the rows has no say.
+    order = np.lexsort((np.array(cells.values, str), -counts))
     own = [place for place in order[:MOST_VALUES].tolist() if counts[place] >= LEAST_ROWS]
-    has_others = int(counts.sum() - counts[own].sum()) > 0
+    has_others = bool(np.delete(counts, own).any())
     has_gaps = bool((cells.codes < 0).any())
     if not own or len(own) + has_others + has_gaps < 2:
         return None

@@ -15,6 +15,8 @@ from mcprune.errors import DataError
 from mcprune.types import AnyArray
 
 UNNAMED = "Unnamed: 0"  # what pandas calls a first column without a name
+FROM_PYTHON = "arrays"  # `data` of a run on arrays from Python: a name that no loader knows
+FROM_ESTIMATOR = "X"  # rows of a scikit-learn estimator
 
 
 class Columns(NamedTuple):
@@ -108,12 +110,20 @@ def text_in_feature(where: object, column: str, row: str, cell: object) -> DataE
         return DataError(
             f"{where}: the feature column {column!r} holds {text!r} in row {row}, a date or a time. Make numbers of it that may "
             "matter, such as the days since the first row, the weekday or the hour, in columns of their own; then leave it out: "
-            f"--ignore {column!r}."
+            f"{_leave_out(where, column)}."
         )
     return DataError(
         f"{where}: the feature column {column!r} holds {text!r} in row {row}, where a number is "
-        f"needed. Encode the column as numbers or leave it out (--ignore {column!r}); if it is the class, name it as the target."
+        f"needed. Encode the column as numbers or leave it out ({_leave_out(where, column)}); if it is the class, name it as the "
+        "target."
     )
+
+
+def _leave_out(where: object, column: str) -> str:
+    """Return how a column is left out of rows from a file, from Python, or of an estimator."""
+    if where == FROM_ESTIMATOR:
+        return f"remove {column!r} from X"
+    return f"ignore=[{column!r}]" if where == FROM_PYTHON else f"--ignore {column!r}"
 
 
 def text_in_weights(where: object, column: str, row: str, cell: object) -> DataError:

@@ -20,7 +20,7 @@ from mcprune.types import FloatArray, IntArray
 
 
 class Shown(NamedTuple):
-    """What of the coldest replica is of all sites: how many it keeps, its target, and the sum of its gates."""
+    """What the coldest replica keeps and its target, in the unit of the budget's count, and the sum of its gates."""
 
     kept: int
     target: int
@@ -35,8 +35,13 @@ def shown(space: SearchSpace, state: MarkovState, target: int, weight: float) ->
         return Shown(kept, target, gate_sum)
     position = space.expand(state.chain.position[cold], weight)
     if space.items is not None:
+        if space.is_count:  # a site for each item
+            position = position[[*space.first, *(item.sites[0] for item in space.always)]]
+        gate_sum = float(gates_of(position, state.sharpness).astype(np.float64).sum())
+        if space.is_count:
+            return Shown(kept + space.fixed_count, target + space.fixed_count, gate_sum)
         kept = int((position > 0).sum())
-        return Shown(kept, kept, float(gates_of(position, state.sharpness).astype(np.float64).sum()))
+        return Shown(kept, kept, gate_sum)
     more = int(space.kept.sum())
     through = float(gates_of(position[space.owner < 0], state.sharpness).astype(np.float64).sum())
     return Shown(kept + more, target + more, gate_sum + through)

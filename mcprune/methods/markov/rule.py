@@ -85,7 +85,7 @@ def rule_of(
 
 def goal_of(settings: ChainSettings, space: SearchSpace, progress: float) -> Goal:
     """Return n(t) of each count, rounded up and never below n, and cost(t) of each cost, which masks of such counts can satisfy."""
-    fixed = int(space.kept.sum()) if space.is_count else 0  # a single count falls in items
+    fixed = space.fixed_count if space.is_count else 0  # a single count falls in items
     ends = zip(np.concatenate(space.goal) - fixed, np.concatenate(space.whole) - fixed, strict=True)
     values = []
     for schedule, (least, most) in zip(settings.targets, ends, strict=True):

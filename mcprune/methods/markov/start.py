@@ -252,6 +252,6 @@ class Starts:
                 out.append(Finalist(source.name, state.starts[leg]))
         known: dict[bytes, Finalist] = {}
         for finalist in out:
-            if int(finalist.mask.sum()) == n:
+            if space.counted(finalist.mask) == n:
                 known.setdefault(finalist.mask.tobytes(), finalist)
         return list(known.values())

@@ -24,6 +24,7 @@ from mcprune.training.cross_validation.out_of_fold import (
     Scores,
     balanced_folds,
     draw_batches,
+    padded_columns,
     row_shares,
     score_out_of_fold,
 )
@@ -105,7 +106,7 @@ def cross_validate(rows: Rows, masks: Sequence[BoolArray], *, seed: int, number:
     of_nets = int(draw.integers(2**31))
     losses, right = np.empty((len(masks), len(rows.targets))), np.empty((len(masks), len(rows.targets)))
     for places in _groups(masks, len(rows.targets)):
-        columns = _padded([masks[place] for place in places])
+        columns = padded_columns([masks[place] for place in places])
         scores, _ = score_out_of_fold(
             rows.features, rows.targets, columns, fold, batches, seed=of_nets, row_loss=rows.row_loss
         )
@@ -125,13 +126,3 @@ def _groups(masks: Sequence[BoolArray], rows: int) -> Iterator[list[int]]:
         group.append(place)
     if group:
         yield group
-
-
-def _padded(masks: Sequence[BoolArray]) -> IntArray:
-    """Return the kept columns (masks, largest number of them); -1 where a mask has fewer."""
-    widest = max(int(mask.sum()) for mask in masks)
-    out = np.full((len(masks), widest), -1, np.int64)
-    for place, mask in enumerate(masks):
-        kept = np.flatnonzero(mask)
-        out[place, : kept.size] = kept
-    return out

@@ -142,7 +142,7 @@ def search_levels(
 def _plan_stairs(plan: Plan, ladder: Ladder, stops: tuple[int, ...]) -> tuple[Stairs, int]:
     """Return n(t) of a search over levels and the number of its blocks, and set them in the plan."""
     levels, whole = ladder.levels, float(np.concatenate(plan.space.whole)[-1])
-    fixed = int(plan.space.kept.sum()) if plan.space.is_count else 0  # n(t) counts what may be dropped
+    fixed = plan.space.fixed_count if plan.space.is_count else 0  # n(t) counts what may be dropped
     fall = FALL if levels[-1] < whole else 0.0
     stairs = Stairs(whole - fixed, tuple(float(levels[place]) - fixed for place in stops), fall)
     regrown = plan.chain.keep_schedule

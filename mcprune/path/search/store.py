@@ -15,7 +15,7 @@ from torch import nn
 
 from mcprune.config.schema import Config, make_config
 from mcprune.data.fingerprint import fingerprint
-from mcprune.data.load import FROM_PYTHON
+from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.data.weights import FROM_ARRAY
 from mcprune.environment import describe_machine, machine_differences
 from mcprune.errors import ConfigError, FolderError, brief

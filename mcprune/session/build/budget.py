@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from mcprune.config.budgets import COST_UNITS, cost_number
+from mcprune.config.budgets import COST_UNITS, cost_number, counts_items
 from mcprune.config.rules import PerRow
 from mcprune.config.schema import Config
 from mcprune.config.sections.problem import Problem
@@ -19,10 +19,11 @@ from mcprune.methods.columns import best_columns
 from mcprune.session.build.latency import latency_budget
 from mcprune.sites.budget import Budget, CostBudget, CountBudget
 from mcprune.sites.costs import model_costs
+from mcprune.sites.items import NOTHING_FIXED, Fixed
 from mcprune.sites.named_sites import TiedItems, fixed_sites, settle_groups
 from mcprune.sites.patterns import pattern_of
 from mcprune.sites.site_map import SiteMap
-from mcprune.sites.space import NOTHING_FIXED, Fixed, SearchSpace
+from mcprune.sites.space import SearchSpace
 
 # More columns than these are screened by F beforehand, to so many candidates or more: few rows tell few columns apart.
 WIDE, CANDIDATES = PerRow(8, 2_048, 8_192), PerRow(4, 2_048, 4_096)
@@ -129,7 +130,7 @@ def make_space(
     all be dropped.
     """
     several = len(sites.groups) > 1
-    is_count = not budget.costs and len(budget.counts) == 1 and tied is None
+    is_count = not budget.costs and len(budget.counts) == 1
     is_built = bool(sites.channels or sites.blocks)
     may_be_empty = [group.kind == "blocks" for group in sites.groups]
     always = [not is_count or (is_built and group.kind in BUILT) for group in sites.groups]
@@ -247,8 +248,29 @@ def _tied_space(problem: Problem, sites: SiteMap, names: tuple[str, ...], costs:
         cheapest = 0 if tied.always else min(item.cost for item in tied.items)
         limit = max(tied.price_of_always + cheapest, tied.whole // 4)
     tied = settle_groups(problem.groups, names, limit, *must)
+    if limit is not None and not costs and counts_items(problem.groups, problem.sites):
+        _check_items(limit, tied)
+        return make_space(sites, Budget((CountBudget("sites", (0,), limit),)), tied=tied)
     own = () if limit is None else (CostBudget(tied.unit, limit),)
     return make_space(sites, Budget((), (*own, *costs)), tied=tied)
+
+
+def _check_items(keep: int, tied: TiedItems) -> None:
+    """Refuse a number of items of cost 1 that cannot be kept.
+
+    Raises
+    ------
+    ConfigError
+    """
+    least = len(tied.always)
+    if least >= keep and tied.items:
+        raise ConfigError(
+            f"must_keep names {least} columns or groups and keep={keep}, so nothing is left to choose. Choose a larger number."
+        )
+    if keep > tied.whole:
+        raise ConfigError(
+            f"keep={keep}, but there are {tied.whole} columns or groups that may be kept. Choose {least + 1} <= keep <= {tied.whole}."
+        )
 
 
 def _check_limits(space: SearchSpace) -> None:

@@ -26,9 +26,7 @@ from mcprune.session.build.gradient import make_gradient
 from mcprune.session.build.importance import make_importance
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.starts import make_starts, scorer_of
-from mcprune.sites.site_map import SiteMap
 from mcprune.sites.space import SearchSpace
-from mcprune.storage.events import SiteGroup
 from mcprune.types import IntArray
 
 # Sites that are tried before a block; the number of sites from which a pool is bounded, and the bounds.
@@ -186,7 +184,7 @@ def budget_over_time(schedule: KeepScheduleSettings, space: SearchSpace) -> tupl
 
     A single count is in items.
     """
-    fixed = int(space.kept.sum()) if space.is_count else 0
+    fixed = space.fixed_count if space.is_count else 0
     ends = zip(np.concatenate(space.whole).tolist(), np.concatenate(space.goal).tolist(), strict=True)
     return tuple(schedule.over_time(whole - fixed, end - fixed) for whole, end in ends)
 
@@ -256,8 +254,3 @@ def make_chain(plan: Plan) -> Markov:
         make_starts(plan),
         evaluates_items=plan.candidates is not None,
     )
-
-
-def site_groups(sites: SiteMap) -> tuple[SiteGroup, ...]:
-    """Return the groups of sites as a part of events."""
-    return tuple(SiteGroup(group.kind, group.layer, group.size) for group in sites.groups)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -27,6 +28,7 @@ from mcprune.distributed.evaluation import Ranks
 from mcprune.objectives.base import Objective
 from mcprune.objectives.losses import RowLoss
 from mcprune.objectives.specs import DEFAULTS, is_loss
+from mcprune.session.build.shown import ShownSites, shown_sites
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteMap
 from mcprune.sites.space import SearchSpace
@@ -163,6 +165,11 @@ class Plan:
     def keep(self) -> int:
         """How many sites are kept; N where only a cost bounds them."""
         return self.space.n
+
+    @cached_property
+    def shown(self) -> ShownSites:
+        """What events, screens and pages show of the sites: of a table with gaps or categories its columns."""
+        return shown_sites(self.space, self.splits.coding, self.splits.names)
 
     @property
     def falls(self) -> bool:

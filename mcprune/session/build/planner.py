@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from mcprune.config import rules
+from mcprune.config.budgets import counts_items
 from mcprune.config.facts import NO_BOUND, Facts, SiteLayer
 from mcprune.config.resolve import Resolved, resolve_model
 from mcprune.config.resolve_search import value_or
 from mcprune.config.resolved import ImportanceOptions
 from mcprune.config.schema import Config
+from mcprune.config.sections.problem import Problem
 from mcprune.config.unused import check_options
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Splits, prepare
@@ -107,7 +109,7 @@ def make_plan(
         )
     )
     notes = [*splits.notes, *(doubt.text for doubt in splits.doubts), *(() if own is None else own.notes)]
-    facts = _data_facts(splits, scale, device, is_users_model=own is not None)
+    facts = _data_facts(config.problem, splits, scale, device, is_users_model=own is not None)
     shape = resolve_model(config, facts)
     classifier = (fresh_classifier(shape, splits, seed, hidden=shape.search_hidden) if own is None else own.model).to(
         device
@@ -120,7 +122,7 @@ def make_plan(
     if own is not None:
         refuse_soft_gates(config.method, classifier, sites)
         refuse_random(classifier, torch.from_numpy(splits.train.features[: _most_rows(config)]).to(device))
-    config = settle_latency(settle_start(config, sites, splits.names), classifier, sites, splits.n_inputs)
+    config = settle_latency(settle_start(config, sites, splits), classifier, sites, splits.n_inputs)
     space = settle_space(config.problem, classifier, sites, splits)
     screened = ""
     if own is None and config.method == "markov" and not splits.image_shape:
@@ -224,7 +226,12 @@ def _may_narrow(settings: Resolved) -> bool:
     return settings.config.model.name == "mlp" and settings.retrain.finetune == "scratch" and not is_scored
 
 
-def _data_facts(splits: Splits, scale: str, device: torch.device, *, is_users_model: bool) -> Facts:
+def _is_one_number(problem: Problem) -> bool:
+    """Whether the budget is one number, as far as the options say it: of sites, or of columns and groups that each cost one."""
+    return problem.groups is None or counts_items(problem.groups, problem.sites)
+
+
+def _data_facts(problem: Problem, splits: Splits, scale: str, device: torch.device, *, is_users_model: bool) -> Facts:
     """Return the facts that are known before there is a classifier."""
     rows = len(splits.train.targets)
     is_image = splits.image_shape is not None
@@ -240,7 +247,7 @@ def _data_facts(splits: Splits, scale: str, device: torch.device, *, is_users_mo
         layers=(),
         n=0,
         keep=None,
-        is_single=True,
+        is_single=_is_one_number(problem),
         is_plain=True,
         budget="",
         falls=True,

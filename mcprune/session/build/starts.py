@@ -11,6 +11,7 @@ from mcprune.config.measures import ALL_SITES, COLUMN_SELECTORS, INLINE, is_mask
 from mcprune.config.resolved import MeasureSettings
 from mcprune.config.schema import Config
 from mcprune.config.sections.measure import Start
+from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
 from mcprune.methods.columns import column_scores
 from mcprune.methods.importance.scorer import Scorer, ScoreSettings
@@ -24,9 +25,9 @@ from mcprune.methods.markov.start import (
     Starts,
 )
 from mcprune.session.build.external_mask import resolve_mask
-from mcprune.session.build.mask_files import read_start
+from mcprune.session.build.mask_files import ExternalMask, read_start
 from mcprune.session.build.plan import Plan
-from mcprune.sites.site_map import SiteMap
+from mcprune.sites.site_map import SiteGroup, SiteMap
 from mcprune.types import BoolArray, FloatArray
 
 
@@ -82,7 +83,7 @@ def _column_scores(plan: Plan, name: str) -> FloatArray:
     return out
 
 
-def settle_start(config: Config, sites: SiteMap, feature_names: Sequence[str]) -> Config:
+def settle_start(config: Config, sites: SiteMap, splits: Splits) -> Config:
     """Return the configuration with what follows from its start: a mask says how many sites are kept where nothing else does.
 
     A pattern of weights starts from the largest ones where nothing else is said.
@@ -95,15 +96,34 @@ def settle_start(config: Config, sites: SiteMap, feature_names: Sequence[str]) -
     problem, start = config.problem, config.chain.start
     if problem.pattern is not None:
         return config if start is not None else config.replace(start=Start(name="magnitude"))
-    is_open = not problem.bounds_costs and (problem.keep, problem.groups, problem.fdr) == (None,) * 3
+    tied = None if splits.coding is None else splits.coding.groups()
+    groups = None if problem.groups == tied else problem.groups
+    is_open = not problem.bounds_costs and (problem.keep, groups, problem.fdr) == (None,) * 3
     masks = [] if start is None else [name for name in start.names if is_mask_file(name)]
     if not masks or not is_open:
         return config
-    return config.replace(keep=int(_mask_of(masks[0], sites, feature_names).sum()))
+    kept = np.flatnonzero(_mask_of(masks[0], sites, splits)).tolist()
+    return config.replace(keep=len(kept) if splits.coding is None else len(splits.coding.owners(kept)))
 
 
-def _mask_of(name: str, sites: SiteMap, feature_names: Sequence[str]) -> BoolArray:
-    return resolve_mask(read_start(name), sites, sites.names(feature_names), _source_of(name))
+def _mask_of(name: str, sites: SiteMap, splits: Splits) -> BoolArray:
+    """Return the mask (N,) of a start, which may be one of the columns of a table with gaps or categories."""
+    external, coding = read_start(name), splits.coding
+    if coding is not None and len(sites.groups) == 1 and _is_of_columns(external, coding.original_names):
+        columns = SiteMap((SiteGroup("inputs", "", 0, len(coding.columns)),))
+        return resolve_mask(external, columns, coding.original_names, _source_of(name))[coding.owner]
+    return resolve_mask(external, sites, sites.names(splits.names), _source_of(name))
+
+
+def _is_of_columns(external: ExternalMask, columns: Sequence[str]) -> bool:
+    """Whether a mask is of the columns of a table, rather than of their sites."""
+    if external.names:
+        return set(external.names) <= set(columns)
+    values = external.values
+    if values is None:
+        return False
+    size = values.size if values.dtype == bool else external.size
+    return size in (None, len(columns))
 
 
 def _source_of(name: str) -> str:
@@ -118,8 +138,8 @@ def _start_mask(plan: Plan, name: str) -> StartMask:
     ConfigError
         It is of other sites, or outside of the budget.
     """
-    source, mask = _source_of(name), _mask_of(name, plan.sites, plan.splits.names)
-    kept, n = int(mask.sum()), plan.keep
+    source, mask = _source_of(name), _mask_of(name, plan.sites, plan.splits)
+    kept, n = plan.space.counted(mask), plan.keep
     if plan.space.is_count and kept != n:
         raise ConfigError(f"start: {source} keeps {kept:,} sites, but this run keeps {n:,}. Give --keep {kept}.")
     if not plan.space.allowed(mask):

@@ -15,7 +15,7 @@ from mcprune.config.options import in_flat
 from mcprune.config.schema import Config, make_config
 from mcprune.data.base import Dataset
 from mcprune.data.fingerprint import fingerprint
-from mcprune.data.load import FROM_PYTHON
+from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.data.weights import FROM_ARRAY
 from mcprune.errors import ConfigError, FolderError, brief
 from mcprune.objectives.specs import FUNCTION

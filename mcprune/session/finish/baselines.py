@@ -152,12 +152,14 @@ def retrained_baselines(
     if comparison.is_short:
         yield Stage("compare", f"training on the kept sites for {epochs:,} epochs, to compare")
         model = refit.train(own, seed, epochs=epochs)
-        yield scores.add(SHORT_MASK, int(own.sum()), [refit.test(model, own)], began, [refit.value(model, own)])
+        yield scores.add(SHORT_MASK, plan.shown.count(own), [refit.test(model, own)], began, [refit.value(model, own)])
         began = time.monotonic()
     yield Stage("compare", "training a model with all sites, to compare")
     whole = refit.train(everything, seed, epochs=epochs)
     models.append(whole)
-    yield scores.add("all sites" + end, size, [refit.test(whole, everything)], began, [refit.value(whole, everything)])
+    yield scores.add(
+        "all sites" + end, plan.shown.size, [refit.test(whole, everything)], began, [refit.value(whole, everything)]
+    )
     began = time.monotonic()
     draw = generator(seed, Stream.BASELINE_MASKS)
     masks = [random_mask(plan, draw) for _ in range(comparison.masks)]
@@ -169,11 +171,11 @@ def retrained_baselines(
     each = (time.monotonic() - began) / len(masks)  # they are trained at once
     answers = [refit.test(model, mask) for model, mask in zip(models_of_masks, masks, strict=True)]
     values = [refit.value(model, mask) for model, mask in zip(models_of_masks, masks, strict=True)]
-    kept = int(masks[0].sum())
+    kept = plan.shown.count(masks[0])
     began = time.monotonic() - each * comparison.masks
     yield scores.add("random masks" + end, kept, answers[:-1], began, values[:-1])
     began = time.monotonic() - each
-    yield scores.add(name + end, int(masks[-1].sum()), answers[-1:], began, values[-1:])
+    yield scores.add(name + end, plan.shown.count(masks[-1]), answers[-1:], began, values[-1:])
 
 
 def finetuned_baselines(plan: Plan, refit: Refit, scores: Scores) -> Iterator[Event]:
@@ -181,11 +183,13 @@ def finetuned_baselines(plan: Plan, refit: Refit, scores: Scores) -> Iterator[Ev
     began = time.monotonic()
     mask = magnitude_mask(plan, plan.model, refit.x, refit.weights)
     objective = refit.value(plan.gated, mask, is_gated=True)
-    yield scores.add(BY_MAGNITUDE[0], int(mask.sum()), [refit.test_gated(mask)], began, [objective])
+    yield scores.add(BY_MAGNITUDE[0], plan.shown.count(mask), [refit.test_gated(mask)], began, [objective])
     if plan.retrain.finetune != "none":
         began = time.monotonic()
         model = refit.updated(mask, plan.runtime.seed)
-        yield scores.add(BY_MAGNITUDE[1], int(mask.sum()), [refit.test(model, mask)], began, [refit.value(model, mask)])
+        yield scores.add(
+            BY_MAGNITUDE[1], plan.shown.count(mask), [refit.test(model, mask)], began, [refit.value(model, mask)]
+        )
 
 
 def random_mask(plan: Plan, draw: np.random.Generator) -> BoolArray:

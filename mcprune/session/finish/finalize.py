@@ -13,8 +13,8 @@ from torch import nn
 from mcprune.config.budgets import PICOSECONDS
 from mcprune.exporters.footprint import macs, parameters
 from mcprune.models.adapters import adapter_of
-from mcprune.session.build.markov import site_groups
 from mcprune.session.build.plan import Plan
+from mcprune.session.build.shown import ShownSites
 from mcprune.session.finish.baselines import Scores, finetuned_baselines, plan_comparison, retrained_baselines
 from mcprune.session.finish.retrain import PartlyTrained, Refit
 from mcprune.session.interrupt import Interrupt
@@ -78,11 +78,12 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of the search of a run, the pruned model, and the classifiers of the search, see `classifiers_content`."""
+    """The result of the search of a run, the pruned model, the classifiers of the search, see `classifiers_content`, and what is shown."""
 
     search: SearchResult
     model: PrunedModel
     classifiers: JsonObject
+    shown: ShownSites
 
 
 def outcome_of(done: RunDone) -> Outcome:
@@ -145,9 +146,9 @@ def finalize(
     since = time.monotonic()
     if plan.train.is_frozen:
         dense = refit.test_gated(np.ones(plan.sites.size, bool))
-        yield scores.add("dense", plan.sites.size, [dense], since, [None])
+        yield scores.add("dense", plan.shown.size, [dense], since, [None])
         since = time.monotonic()
-    kept = int(mask.sum())
+    kept = plan.shown.count(mask)
     objective = refit.value(plan.gated, mask, is_gated=True)
     yield scores.add("hard mask, not retrained", kept, [refit.test_gated(mask)], since, [objective])
     since = time.monotonic()
@@ -186,7 +187,7 @@ def finalize(
         folder.write_bytes(PREDICTIONS, _predictions(refit, mask, small, models))
     cut_short_by = (interrupt.reason or "interrupt") if is_cut_short else None
     done = _done(plan, result, folder, scores.ordered(), sizes, cut_short_by, is_predicted=is_predicted)
-    done = replace(done, seconds=time.monotonic() - began, outcome=Outcome(result, model, classifiers))
+    done = replace(done, seconds=time.monotonic() - began, outcome=Outcome(result, model, classifiers, plan.shown))
     if folder is not None:
         folder.write_json(RESULT, replace(done, folder=None).to_dict())
     yield done
@@ -241,13 +242,13 @@ def _done(
 ) -> RunDone:
     """Return the last event, but for its time and its outcome."""
     mask = result.mask
-    indices, names = kept_sites(plan, mask)
+    indices, names = shown_places(plan, mask)
     image_shape = None if plan.splits.image_shape is None else tuple(plan.splits.image_shape)
     objective = plan.objective.description if plan.has_own_measure else None
-    groups = site_groups(plan.sites)
+    groups = plan.shown.groups
     return RunDone(
         name=plan.splits.name,
-        n_sites=plan.sites.size,
+        n_sites=plan.shown.size,
         sites=groups,
         folder=None if folder is None else str(folder.path),
         seconds=0.0,
@@ -297,6 +298,12 @@ def kept_sites(plan: Plan, mask: BoolArray) -> tuple[tuple[int, ...], tuple[str,
     names = plan.sites.names(plan.splits.names)
     indices = np.flatnonzero(mask).tolist()
     return tuple(indices), tuple(str(names[site]) for site in indices)
+
+
+def shown_places(plan: Plan, mask: BoolArray) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the places and the names of what is kept of the sites that are shown."""
+    places, names = plan.shown.places(mask), plan.shown.names(plan.splits.names)
+    return tuple(places), tuple(names[place] for place in places)
 
 
 def write_mask(plan: Plan, result: SearchResult, folder: RunFolder) -> None:

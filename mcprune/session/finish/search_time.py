@@ -36,6 +36,6 @@ def search_seconds(plan: Plan, seconds: float) -> float:
     refit = Refit(plan, lambda: False)
     mask = np.ones(plan.sites.size, bool)
     if plan.space.is_count and plan.sites.inputs is not None and len(plan.sites.groups) == 1:
-        mask[plan.keep :] = False  # any n inputs take as long
+        mask = plan.space.enforce(-np.arange(float(mask.size)))  # any n inputs take as long
     retraining = plan.retrain.epochs * refit.epoch_seconds(refit.small(mask, plan.runtime.seed), mask)
     return max(AT_LEAST, seconds - min(MOST_RETRAINING * seconds, RESERVED * retraining))

@@ -73,6 +73,16 @@ def draw_batches(fold: IntArray, weights: FloatArray | None, steps: int, draw: n
     return np.stack(out, axis=1)
 
 
+def padded_columns(masks: Sequence[BoolArray]) -> IntArray:
+    """Return the kept columns (masks, largest number of them); -1 where a mask has fewer."""
+    widest = max(int(mask.sum()) for mask in masks)
+    out = np.full((len(masks), widest), -1, np.int64)
+    for place, mask in enumerate(masks):
+        kept = np.flatnonzero(mask)
+        out[place, : kept.size] = kept
+    return out
+
+
 def score_out_of_fold(
     features: Float32Array,
     targets: AnyArray,

@@ -9,7 +9,7 @@ from mcprune.data.coding.coding import Category, CodedColumn, Coding, category_o
 from mcprune.data.load import from_arrays, load
 from mcprune.data.new_rows import read_rows, take_rows
 from mcprune.data.prepare import prepare
-from mcprune.data.scale import Scaler
+from mcprune.data.scale import Scaler, column_means
 from mcprune.errors import DataError
 
 COLORS = ["red"] * 6 + ["blue"] * 7 + ["green", "grey", None]
@@ -147,3 +147,20 @@ def test_arrays_with_gaps():
 def test_codes_of_whole_numbers_are_one_value_in_files_and_frames():
     column = CodedColumn("c", ("1", "2"))
     assert column.encode(Category(np.array([0, 1]), ("2", "1"))).tolist() == [[0, 1], [1, 0]]
+
+
+def test_values_are_counted_by_weight_and_the_order_of_the_rows_has_no_say():
+    cells, weights = category_of(["b"] * 4 + ["a"] * 6 + ["c"] * 3), np.r_[np.ones(4), np.ones(6), 2.0 * np.ones(3)]
+    assert code_table("t", ["x"], [cells]).coding.columns[0].values == ("a",)
+    assert code_table("t", ["x"], [cells], weights).coding.columns[0].values == ("a", "c")
+    many = [f"v{j:02d}" for j in range(40) for _ in range(5)]  # more values than have a column, all as frequent
+    first, last = (code_table("t", ["x"], [category_of(texts)]).coding for texts in (many, many[::-1]))
+    assert first == last
+    assert len(first.columns[0].values) == 30
+
+
+def test_weighted_rows_fill_gaps_as_repeated_rows_do():
+    values, weights = np.array([[1.0, np.nan], [4.0, 2.0], [np.nan, 8.0]]), np.array([2.0, 3.0, 1.0])
+    repeated = values.repeat(weights.astype(int), axis=0)
+    np.testing.assert_allclose(column_means(values, weights), column_means(repeated))
+    np.testing.assert_allclose(column_means(repeated), [2.8, 3.5])

@@ -8,7 +8,8 @@ from mcprune.chain.schedules import Schedule
 from mcprune.errors import ConfigError
 from mcprune.methods.markov.gates import WALKS, from_cut
 from mcprune.sites.budget import Budget, CountBudget
-from mcprune.sites.space import Fixed, SearchSpace
+from mcprune.sites.items import Fixed
+from mcprune.sites.space import SearchSpace
 
 MIXTURES = [
     {"site": 1.0},

@@ -22,9 +22,10 @@ from mcprune.session.build.budget import make_space
 from mcprune.sites.budget import Budget, CostBudget
 from mcprune.sites.cost_terms import Costs, CostTerms
 from mcprune.sites.gates import GatedModel
+from mcprune.sites.items import Fixed, Item
 from mcprune.sites.named_sites import TiedItems
 from mcprune.sites.site_map import site_map
-from mcprune.sites.space import Fixed, Item, SearchSpace
+from mcprune.sites.space import SearchSpace
 
 NONE = np.empty(0, np.int64)
 MIXED = {"exchange": 2.0, "toggle": 1.0}

@@ -18,6 +18,9 @@ class Space:
         mask[np.argsort(-scores, kind="stable")[:2]] = True
         return mask
 
+    def counted(self, mask):
+        return int(mask.sum())
+
 
 def starts():
     columns = [ScoredColumns(name, lambda at=at: np.eye(6)[at] + np.eye(6)[5]) for at, name in enumerate(("f", "l1"))]

@@ -1,0 +1,1 @@
+"""Figures in the style of `sklearn.inspection`: objects that hold what they draw, with matplotlib or plotly."""
