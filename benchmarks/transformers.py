@@ -24,7 +24,7 @@ import numpy as np
 
 PATCH, WIDTH, LAYERS, HEADS, HIDDEN = 7, 64, 4, 8, 128
 SEEDS, EPOCHS, BATCH, RATE = (0, 1, 2), 4, 128, 1e-3
-ROWS, DECISIONS = 256, 16  # of training, for each evaluation; decisions of a block of the chain, 16 an epoch
+ROWS, DECISIONS = 256, 16  # of training, for each evaluation; decisions of a block of the chain, 16 blocks an epoch
 SEARCHED = 8192  # training rows that masks may be evaluated on
 FISHER_ROWS = 2048
 RETRAIN_ROWS, RETRAIN_RATE = 10_000, 3e-4  # a short retraining: one pass over so many rows
@@ -226,7 +226,8 @@ def ways(task: Task, search_epochs: int) -> list[dict[str, Any]]:
         task.rows_used = 0
         return mask
 
-    add("chain", by_chain(task, search_epochs), time.monotonic())
+    began = time.monotonic()
+    add("chain", by_chain(task, search_epochs), began)
     budget = int(out[-1]["rows"])
     began = time.monotonic()
     fisher = add("fisher", by_fisher(task), began)

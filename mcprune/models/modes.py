@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -90,6 +91,17 @@ def plain_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(was_fast)
+
+
+@contextmanager
+def attention_of_products() -> Iterator[None]:
+    """Compute attention by plain products inside the block: the fused operators have no second derivative, and none for each row."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of hardware that is not there
+        with sdpa_kernel(SDPBackend.MATH), plain_attention():
+            yield
 
 
 def use_training_mode(model: nn.Module) -> None:

@@ -13,7 +13,7 @@ from mcprune.config.measures import MEASURES, check_name
 from mcprune.errors import NumericalError
 from mcprune.methods.importance import first_order, second_order
 from mcprune.methods.importance.evidence import Evidence
-from mcprune.models.modes import evaluating
+from mcprune.models.modes import attention_of_products, evaluating
 from mcprune.types import FloatArray, IntArray
 
 SHOWN = 5
@@ -107,7 +107,7 @@ def score(name: str, evidence: Evidence) -> Scores:
         No score is finite.
     """
     chosen = measure(name)
-    with evaluating(evidence.model):
+    with evaluating(evidence.model), attention_of_products():
         values = np.array(chosen.score(evidence), np.float64)
     return ranked(name, values, evidence.owners.sites.names(), tuple(evidence.notes))
 

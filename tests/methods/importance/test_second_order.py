@@ -1,5 +1,7 @@
 """Measures of second order against finite differences and whole Hessians, each with a rule that must fail."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,10 @@ from scored_networks import convolutions, mlp, single_weights
 from torch import nn
 
 from mcprune.methods.importance import second_order
+from mcprune.methods.importance.scorer import Scorer, ScoreSettings
+from mcprune.objectives.classification import CrossEntropy
+from mcprune.sites.site_map import site_map
+from tests.shared.transformers_nets import TorchNet
 
 
 @pytest.mark.parametrize("temperature", [1.0, 5.0])
@@ -70,3 +76,17 @@ def test_the_gauss_newton_diagonal_is_not_the_hessians_behind_a_tanh(monkeypatch
     near = second_order.hessian_diagonal(evidence)["0.weight"]
     assert (near - true).abs().max() > 1e-3
     assert "Gauss-Newton" in evidence.notes[0]
+
+
+@pytest.mark.parametrize("measure", ["grasp", "obd", "obd-row-sum", "gradient-norm", "fisher", "loss"])
+def test_measures_of_attention_need_no_fused_operator(measure):
+    net = TorchNet(layers=1, heads=2).eval()
+    rows, classes = torch.randn(16, 64, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scorer = Scorer(
+            net, site_map(net, "heads,neurons,blocks", 64), rows, classes, CrossEntropy(), ScoreSettings(measure)
+        )
+        values = np.asarray(scorer.scores().values)
+    assert np.isfinite(values).all()
+    assert values.any()
