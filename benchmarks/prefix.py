@@ -1,13 +1,16 @@
 """Evaluations a second of a deep model with replayed prefixes against the plain loop over candidates, in the same process, one thread.
 
+On a CPU the time is that of the process.
+
 A transformer of 8 blocks on the digits (16 patches of 2 x 2 pixels, width 64), trained with a random half of its feed-forward neurons,
 which is the mask of the position. Candidates toggle a neuron of a uniformly drawn block, or of one of the last two; or exchange two
 neurons of any blocks, as the chain does. Limits are those of T = 0: what cannot be accepted after the rows with the highest losses is
-rejected there, as in a run. Every loss below its limit is compared with the plain loop's, bit by bit.
+rejected there, as in a run. Every loss below its limit is compared with the plain loop's, within 1e-5.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +29,7 @@ from mcprune.objectives.classification import CrossEntropy
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
 
-BLOCKS, WIDTH, HEADS, TOKENS, ROWS = 8, 64, 4, 16, 512
+BLOCKS, WIDTH, HEADS, TOKENS, ROWS = 8, 64, 4, 16, 320
 CHAINS = np.zeros(1, np.int64)
 
 
@@ -49,11 +52,11 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.fc1, self.act, self.fc2 = nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, tokens, width) -> the same."""
-        return self.fc2(functional.gelu(self.fc1(x)))
+        return self.fc2(self.act(self.fc1(x)))
 
 
 class Block(nn.Module):
@@ -154,22 +157,25 @@ def rates(bench: Bench, candidates: Any, quick: bool, *, with_limits: bool) -> t
     limits = np.full(batch.size.shape, evaluator.current()[0]) if with_limits else None
     losses, expected = evaluator.losses(current, batch, limits)[0], bench.plain(current, batch)
     is_open = np.ones(count, bool) if limits is None else expected <= limits[0]
-    exact = bench.x.device.type == "cpu"
-    if not np.allclose(losses[is_open], expected[is_open], rtol=0 if exact else 1e-4, atol=0):
+    if not np.allclose(losses[is_open], expected[is_open], rtol=1e-5 if bench.x.device.type == "cpu" else 1e-4, atol=0):
         raise SystemExit("the losses differ from those of the plain loop")
     if limits is not None and not (losses > limits[0])[~is_open].all():
         raise SystemExit("a candidate that the plain loop rejects is not rejected")
 
     def timed(call: Callable[[], Any]) -> float:
+        if not bench.x.is_cuda:  # what other processes take does not count
+            began = time.process_time()
+            call()
+            return time.process_time() - began
+
         def whole() -> None:
             call()
-            if bench.x.is_cuda:
-                torch.cuda.synchronize()
+            torch.cuda.synchronize()
 
         return seconds(whole)
 
     times: list[tuple[float, float]] = []
-    for _ in range(1 if quick else 3):
+    for _ in range(1 if quick else 2):
         plain = timed(lambda: bench.plain(current, batch))
         times.append((plain, timed(lambda: evaluator.losses(current, batch, limits))))
     best = np.array(times).min(axis=0)
@@ -178,7 +184,7 @@ def rates(bench: Bench, candidates: Any, quick: bool, *, with_limits: bool) -> t
 
 def throughput(bench: Bench, quick: bool) -> list[dict[str, Any]]:
     """Return the rows of the benchmark."""
-    count = 12 if quick else 24
+    count = 12 if quick else 20
     groups = bench.gated.sites.groups
     last = np.concatenate([np.arange(group.start, group.stop) for group in groups[-2:]])
     everywhere = np.arange(bench.gated.sites.size)

@@ -75,21 +75,27 @@ def latencies(models: Sequence[tuple[nn.Module, int]], rows: int, *, rounds: int
         )
 
 
-def in_turns(calls: Sequence[Callable[[], object]], rounds: int = ROUNDS) -> list[float]:
-    """Return the seconds of each call: the median over rounds in which they take turns, each for at least a millisecond."""
+def in_turns(
+    calls: Sequence[Callable[[], object]], rounds: int = ROUNDS, clock: Callable[[], float] | None = None
+) -> list[float]:
+    """Return the seconds of each call: the median over rounds in which they take turns, each for at least a millisecond.
+
+    They are of the wall clock, unless another one is given.
+    """
+    clock = time.perf_counter if clock is None else clock
     repeats = []
     for call in calls:
         call()  # the first one prepares
-        began = time.perf_counter()
+        began = clock()
         call()
-        repeats.append(max(1, round(LEAST / max(time.perf_counter() - began, 1e-7))))
+        repeats.append(max(1, round(LEAST / max(clock() - began, 1e-7))))
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):
         for place, call in enumerate(calls):
-            began = time.perf_counter()
+            began = clock()
             for _ in range(repeats[place]):
                 call()
-            times[place].append((time.perf_counter() - began) / repeats[place])
+            times[place].append((clock() - began) / repeats[place])
     return [sorted(each)[len(each) // 2] for each in times]
 
 

@@ -52,6 +52,8 @@ class LatencyTable(NamedTuple):
 def cut_latency(models: Sequence[nn.Module], shapes: Sequence[Sequence[int]], rows: int, rounds: int) -> FloatArray:
     """Return the seconds of a batch in each model on one thread of the CPU, shape (M,): the median over rounds in which they take turns.
 
+    It is the time of the processor: what it does for other processes meanwhile does not count.
+
     Parameters
     ----------
     models : sequence of nn.Module
@@ -68,7 +70,7 @@ def cut_latency(models: Sequence[nn.Module], shapes: Sequence[Sequence[int]], ro
         with torch.inference_mode():
             batches = [torch.rand(rows, *shape) for shape in shapes]
             calls = [partial(model.eval(), batch) for model, batch in zip(models, batches, strict=True)]
-            return np.array(in_turns(calls, rounds))
+            return np.array(in_turns(calls, rounds, time.thread_time))
     finally:
         torch.set_num_threads(before)
 
