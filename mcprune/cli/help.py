@@ -10,9 +10,9 @@ from pydantic.fields import FieldInfo
 
 from mcprune.config.options import METHODS, OPTIONS, SECTIONS, Option, kinds_of
 from mcprune.config.parsing import shown
-from mcprune.config.parts import MODIFIERS, modifiers_of
 from mcprune.config.rules import DEFAULTS
 from mcprune.config.schema import PRESETS
+from mcprune.config.sections.modifiers import MODIFIERS, modifiers_of
 from mcprune.config.sections.text import TextOption
 
 TITLES = {

@@ -117,6 +117,8 @@ class Traits(NamedTuple):
         There are `LARGE` training rows or more.
     is_grey : bool
         Of many rows, images that are not mostly black, and the classifier is trained during the search.
+    has_some_images : bool
+        Rows are several thousand images, but not many, and no other rows are to evaluate than those that train.
     is_pixels : bool
         Rows are images whose single pixels are read: no channels, and no parts of a transformer, are sites.
     is_frozen : bool
@@ -170,6 +172,7 @@ class Traits(NamedTuple):
     is_chain: bool
     is_large: bool
     is_grey: bool
+    has_some_images: bool
     is_pixels: bool
     is_frozen: bool
     is_fixed: bool
@@ -238,6 +241,21 @@ class Traits(NamedTuple):
         return self.may_differ and self.is_large and not self.is_frozen and not self.is_grey_search
 
     @property
+    def is_image_search(self) -> bool:
+        """Whether a chain searches the pixels of several thousand images as it searches those of many."""
+        return self.has_some_images and self.is_pixels and self.may_differ and self.is_counted and not self.is_frozen
+
+    @property
+    def has_starts(self) -> bool:
+        """Whether several chains start from different masks."""
+        return self.is_table and not self.is_image_search
+
+    @property
+    def has_noisy_pixels(self) -> bool:
+        """Whether noise on the pixels of many images makes a classifier evaluate them more evenly."""
+        return self.is_pixels and self.is_large and not self.is_frozen and not self.is_grey
+
+    @property
     def has_many_inputs(self) -> bool:
         """Whether a chain searches many inputs of the built-in MLP on many rows."""
         return (self.is_wide or self.is_grey_search) and not self.is_short_list
@@ -246,9 +264,9 @@ class Traits(NamedTuple):
     def regrows(self) -> bool:
         """Whether n(t) rises again after its fall."""
         # At T > 0 the law has to stay the same for a while: n(t) reaches n once and stays.
-        # On few rows regrowth has not helped: the blocks are too few to train what comes back.
+        # On few rows regrowth has not helped, but on images: the blocks are too few to train what comes back.
         # Under a cost it brings back mostly inputs, cheap while few units read them (docs/budgets.md).
         # Channels that come back are behind batch-norms that have not seen them for long: the loss of all goes up with them.
         # A frozen classifier has nothing to train of what comes back.
         may = self.is_counted and not self.has_channels and not self.is_frozen and not self.is_grey_search
-        return may and self.is_chain and self.is_followed and self.is_cold and self.is_large
+        return may and self.is_chain and self.is_followed and self.is_cold and (self.is_large or self.is_image_search)

@@ -10,13 +10,13 @@ from pydantic import BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
 from mcprune.config.parsing import nearest
-from mcprune.config.parts import split_modifiers
 from mcprune.config.sections.base import Section
 from mcprune.config.sections.data import Data
 from mcprune.config.sections.gradient import Gradient
 from mcprune.config.sections.importance import Importance
 from mcprune.config.sections.markov import Markov
 from mcprune.config.sections.model import Model
+from mcprune.config.sections.modifiers import split_modifiers
 from mcprune.config.sections.problem import Problem
 from mcprune.config.sections.retrain import Retrain
 from mcprune.config.sections.runtime import Runtime

@@ -21,6 +21,7 @@ from mcprune.config.resolved import (
     SearchOptions,
     TrainSettings,
 )
+from mcprune.config.rule import number_at
 from mcprune.config.schema import Config
 from mcprune.config.sections.gradient import Gradient
 from mcprune.config.sections.importance import Importance
@@ -147,6 +148,7 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         is_chain=config.method == "markov",
         is_large=is_large,
         is_grey=is_large and facts.is_grey and not is_frozen,
+        has_some_images=rules.IMAGES <= facts.rows < rules.LARGE and chain.eval_on in ("auto", "train"),
         is_pixels=facts.is_image and facts.kinds.isdisjoint(CUT_KINDS),
         is_frozen=is_frozen,
         is_fixed=facts.is_fixed,
@@ -203,11 +205,9 @@ def resolve_model(config: Config, facts: Facts) -> ModelSettings:
         Other widths for the search where the classifier's own units, or a model of the user's, are searched.
     """
     model, traits = config.model, traits_of(config, facts)
-    searched = model.search_hidden
-    if searched is None and traits.is_folded and traits.may_differ:
-        searched = (rules.FOLDED_WIDTH,)
-    elif searched is None:
-        searched = (rules.SEARCH_WIDTH,) if traits.is_wide else model.hidden
+    searched, usual = model.search_hidden, rules.SEARCH_HIDDEN.pick(traits)
+    if searched is None:
+        searched = (usual,) if isinstance(usual, int) else model.hidden
     elif searched != model.hidden and not (traits.only_inputs and traits.is_own_mlp):
         got = "a model of your own" if facts.is_users_model else f"sites={config.problem.sites!r}, model={model.name!r}"
         raise ConfigError(
@@ -262,7 +262,7 @@ def _train(config: Config, facts: Facts, traits: Traits, evaluation: Evaluation)
     epoch_steps = max(1, fitted // batch_size)
     usual = rules.EPOCHS.pick(traits)
     if not traits.is_grey_search:
-        usual = max(usual, math.ceil(_at_least(rules.LEAST_STEPS, facts, traits) / epoch_steps))
+        usual = max(usual, math.ceil(number_at(rules.LEAST_STEPS, facts.rows, traits) / epoch_steps))
     epochs = value_or(train.epochs, max(1, min(usual, rules.MOST_ROWS // fitted)))
     steps = min(value_or(train.steps, rules.TRAIN_STEPS.pick(traits)), epochs * epoch_steps)
     return TrainSettings(
@@ -279,12 +279,6 @@ def _train(config: Config, facts: Facts, traits: Traits, evaluation: Evaluation)
         is_frozen=train.frozen,
         amp=train.amp,
     )
-
-
-def _at_least(default: rules.Default[int | rules.PerRow], facts: Facts, traits: Traits) -> int:
-    """Return the training steps that a run makes at least."""
-    steps = default.pick(traits)
-    return steps if isinstance(steps, int) else steps.at(facts.rows)
 
 
 def _retrain(config: Config, facts: Facts, traits: Traits, train: TrainSettings) -> RetrainSettings:
@@ -330,7 +324,7 @@ def _retrain_epochs(
     rows, usual = facts.rows + facts.validation_rows, rules.RETRAIN_EPOCHS.pick(traits)
     if not traits.is_grey_scratch:
         steps = max(1, rows // min(batch_size, rows))  # of an epoch
-        usual = max(usual, math.ceil(_at_least(rules.RETRAIN_STEPS, facts, traits) / steps))
+        usual = max(usual, math.ceil(number_at(rules.RETRAIN_STEPS, facts.rows, traits) / steps))
     return max(1, min(usual, rules.MOST_RETRAIN_ROWS // rows))
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
-
-from mcprune.config.facts import Traits
-
-T = TypeVar("T", covariant=True)
+from mcprune.config.rule import Default, PerRow, Rule
 
 USUAL_EPOCHS = 30
 # Training rows from which a run is large: a batch of backprop is large by default, and every training row may evaluate candidates.
 LARGE = 20_000
+IMAGES = 4_000  # images from which their pixels are searched as those of many are
 # Passes over the rows; for few rows as many as make so many training steps.
 SEARCH_STEPS, SHORT_STEPS = 2_000, 500
 # Rows that pass through backprop at most, in the search and in the retraining: of very many rows fewer passes, but one at least.
@@ -27,6 +23,7 @@ REGROWN_UNTIL = 0.9  # fraction of the run at which n(t) is at rest
 LARGEST_DELTA = 1e6
 THREADS_A_CORE = 4  # more is a mistake; up to there a run of a larger machine is repeated as it was
 SEARCH_WIDTH = 512  # a wide layer judges more evenly than a narrow pair (docs/what-makes-a-good-mask.md)
+IMAGE_WIDTH = 256  # of the same on fewer images
 FOLDED_WIDTH = 64  # of a classifier for each fold: few rows train it
 GREY_DROPOUT, SMALL_DROPOUT = 0.2, 0.3
 # Units of each hidden layer from which some may be dropped in training; rows for each kept input up to which a small network learns rows
@@ -38,76 +35,9 @@ DECADES, WINDOW = 8, 10
 TRAVEL, LEAST_RATE, LARGEST_RATE = 100.0, 1e-3, 0.1
 SGD_RATE = 30.0  # the gradient of a site weight is of order alpha s (1 - s) / N
 
-
-class PerRow(NamedTuple):
-    """A number that grows with the training rows.
-
-    Attributes
-    ----------
-    share : float
-        For each row.
-    least, most : int
-    """
-
-    share: float
-    least: int
-    most: int
-
-    def at(self, rows: int) -> int:
-        """Return the number for so many training rows."""
-        return min(self.most, max(self.least, round(self.share * rows)))
-
-    def __str__(self) -> str:
-        """Return the number as the help words it."""
-        return f"{self.share:g} for each training row (at least {self.least:,}, at most {self.most:,})"
-
-
-class Rule(NamedTuple, Generic[T]):
-    """A value, and when it holds: as a text for the help, and as a test. The first rule that holds counts."""
-
-    value: T
-    words: str = ""
-    holds: Callable[[Traits], bool] = lambda traits: True
-
-
-class Default(NamedTuple, Generic[T]):
-    """The rules of an option, what is added in words, and the words for a value where it is no plain number.
-
-    Attributes
-    ----------
-    rules : tuple of Rule
-        The last one holds always.
-    note : str
-        What the run does with the value, such as raising it for few rows.
-    """
-
-    rules: tuple[Rule[T], ...] = ()
-    note: str = ""
-
-    def pick(self, traits: Traits) -> T:
-        """Return the value of the first rule that holds."""
-        return next(rule.value for rule in self.rules if rule.holds(traits))
-
-    def __str__(self) -> str:
-        """Return the default as the help words it."""
-        parts = [
-            f"{worded(rule.value)}{f' for {rule.words}' if rule.words else '' if len(self.rules) == 1 else ' otherwise'}"
-            for rule in self.rules
-        ]
-        return ", ".join(filter(None, [*parts, self.note]))
-
-
-def worded(value: object) -> str:
-    """Return a default value as the command line takes it."""
-    if isinstance(value, dict):
-        return ",".join(f"{name}={share:g}" for name, share in value.items())
-    if isinstance(value, tuple) and not isinstance(value, PerRow):
-        return ",".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 MANY = f"{LARGE:,} training rows or more"
 GREY = f"{LARGE:,} or more grey images"
+SOME = f"{IMAGES:,} to {LARGE:,} images"
 FEW = (
     f"inputs of fewer rows, at most {ROWS_AN_INPUT} for each kept one (hidden layers of {ROOMY} units or more, "
     f"{USUAL_EPOCHS} epochs or more)"
@@ -125,6 +55,7 @@ EPOCHS = Default(
     (
         Rule(USUAL_EPOCHS, f"a chain on the inputs of {GREY}", lambda traits: traits.is_grey_search),
         Rule(12, f"a chain on {MANY}", lambda traits: traits.is_chain and traits.is_large),
+        Rule(20, f"a chain on the inputs of {SOME}", lambda traits: traits.is_image_search),
         Rule(12, FOLDED, lambda traits: traits.is_folded),
         Rule(USUAL_EPOCHS),
     ),
@@ -135,16 +66,17 @@ INPUT_NOISE = Default(
     (
         Rule(
             0.1,
-            f"{LARGE:,} or more images that are mostly black",
-            lambda traits: traits.is_pixels and traits.is_large and not traits.is_frozen and not traits.is_grey,
+            f"{LARGE:,} or more images that are mostly black, a chain on the inputs of {IMAGES:,} or more",
+            lambda traits: traits.has_noisy_pixels or traits.is_image_search,
         ),
         Rule(0.0),
     )
 )
-SEARCH_HIDDEN = Default(
+SEARCH_HIDDEN: Default[int | str] = Default(
     (
-        Rule(f"{SEARCH_WIDTH}", f"a chain on the inputs of {MANY}", lambda traits: traits.is_wide),
-        Rule(f"{FOLDED_WIDTH}", f"inputs under {FOLDED}", lambda traits: traits.is_folded and traits.may_differ),
+        Rule(SEARCH_WIDTH, f"a chain on the inputs of {MANY}", lambda traits: traits.is_wide),
+        Rule(IMAGE_WIDTH, f"one on those of {SOME}", lambda traits: traits.is_image_search),
+        Rule(FOLDED_WIDTH, f"inputs under {FOLDED}", lambda traits: traits.is_folded and traits.may_differ),
         Rule("that of --hidden"),
     )
 )
@@ -236,10 +168,10 @@ START: Default[str] = Default(
     (
         Rule(
             "all+forest+l1",
-            f"a chain on at most {NARROW:,} columns of fewer than {LARGE:,} training rows",
-            lambda traits: traits.is_table and traits.is_narrow,
+            f"a chain on at most {NARROW:,} columns of fewer than {LARGE:,} training rows, but not {SOME}",
+            lambda traits: traits.has_starts and traits.is_narrow,
         ),
-        Rule("forest+l1", "on more columns of such rows", lambda traits: traits.is_table),
+        Rule("forest+l1", "on more columns of such rows", lambda traits: traits.has_starts),
         Rule("all"),
     )
 )
@@ -247,7 +179,7 @@ REGROW = Default(
     (
         Rule(
             40,
-            f"a chain at temperature 0 on {MANY}, not of channels, costs or grey images",
+            f"a chain at temperature 0 on {MANY}, not of channels, costs or grey images, and on {SOME}",
             lambda traits: traits.regrows,
         ),
         Rule(0),
@@ -280,7 +212,7 @@ EARLY_ROWS = Default(
 )
 EVAL_ON: Default[str] = Default(
     (
-        Rule("train", MANY, lambda traits: traits.is_large),
+        Rule("train", f"{MANY}, inputs of {SOME}", lambda traits: traits.is_large or traits.is_image_search),
         Rule("folds", "inputs or units of the built-in MLP", lambda traits: traits.may_fold),
         Rule("held-out"),
     )

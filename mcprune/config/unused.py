@@ -10,7 +10,7 @@ from mcprune.config.measures import ALL_SITES
 from mcprune.config.options import OPTIONS, option
 from mcprune.config.parsing import shown
 from mcprune.config.resolved import ChainOptions, Evaluation
-from mcprune.config.rules import worded
+from mcprune.config.rule import worded
 from mcprune.config.schema import Config
 from mcprune.errors import ConfigError
 from mcprune.objectives.specs import PLAIN, is_loss

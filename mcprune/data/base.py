@@ -9,6 +9,7 @@ from mcprune.data.coding.coding import Coding
 from mcprune.data.roles.checks import as_features, distinct_names, some
 from mcprune.data.roles.columns import column_names
 from mcprune.data.roles.doubts import ColumnNote
+from mcprune.data.roles.pixels import square_shape
 from mcprune.data.roles.targets import Label, encode
 from mcprune.data.roles.tasks import CLASSIFICATION, encode_numbers, resolve_task
 from mcprune.errors import DataError
@@ -33,9 +34,9 @@ class Dataset:
         The original class values (str, int, bool or float, as plain Python objects) in sorted order; their
         index is the class. Empty where targets are numbers.
     feature_names : tuple of str, length N
-        Distinct. Pixels are called pixel_ROW_COLUMN, or pixel_CHANNEL_ROW_COLUMN.
+        Distinct. Pixels are called pixel_ROW_COLUMN, or pixel_CHANNEL_ROW_COLUMN; those of a table keep its names.
     image_shape : tuple or None
-        (height, width) or (channels, height, width), their product is N; None for tables.
+        (height, width) or (channels, height, width), their product is N; None for tables, unless their columns look like pixels.
     test_rows : ndarray of int64 or None
         The rows of the test part that the data have of their own (MNIST's 10,000), else None.
     target_name : str or None
@@ -144,6 +145,8 @@ def assemble(
 ) -> Dataset:
     """Check everything that a run needs, and make the Dataset; `task` is one of `mcprune.data.roles.tasks.TASKS`.
 
+    Columns of several thousand rows that look like the pixels of square images are taken for such (`square_shape`).
+
     Raises
     ------
     DataError
@@ -169,6 +172,9 @@ def assemble(
         raise DataError(f"{name}: {columns} columns, but {len(names)} feature names. Give one name for each column.")
     distinct_names(name, names)
     values = as_features(name, features, names, may_gap=coding is not None)
+    if image_shape is None and coding is None and (image_shape := square_shape(values)) is not None:
+        size = " x ".join(map(str, image_shape))
+        notes += (f"the {columns:,} columns look like the pixels of {size} images, row by row, and are used as such",)
     chosen, note = resolve_task(
         task, raw_targets, "the target" if target_name is None else f"the target {target_name!r}"
     )

@@ -345,4 +345,4 @@ def _from_rows(
             f"which carries no information. Remove it, such as with numpy.delete(X, {out[0]}, axis=1) or "
             f"X.drop(columns={names[out[0]]!r}); or pass id_columns='keep' if it is one."
         )
-    return with_doubts(dataset, (), reading.required, [names[j] for j in numbers.possible])
+    return with_doubts(dataset, dataset.notes, reading.required, [names[j] for j in numbers.possible])

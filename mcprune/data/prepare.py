@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.data.base import Dataset, ImageShape
+from mcprune.data.base import Dataset, ImageShape, pixel_names
 from mcprune.data.coding.coding import Coding
 from mcprune.data.parts.entities import STRETCHES, stretches
 from mcprune.data.parts.split import Parts, split
@@ -100,6 +100,11 @@ class Splits(NamedTuple):
     def n_classes(self) -> int:
         """Number of classes, C; 0 where targets are numbers."""
         return len(self.labels)
+
+    @property
+    def has_own_names(self) -> bool:
+        """Whether the columns have names of their own, not those that pixels are given."""
+        return self.image_shape is None or self.names != pixel_names(self.image_shape)
 
     @property
     def n_outputs(self) -> int:

@@ -23,6 +23,7 @@ from mcprune.config.schema import Config
 from mcprune.data.base import Dataset, names_of_targets
 from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.data.roles.checks import as_features
+from mcprune.data.roles.pixels import square_shape
 from mcprune.data.roles.targets import Label
 from mcprune.data.roles.tasks import CLASSIFICATION
 from mcprune.errors import ConfigError
@@ -159,6 +160,7 @@ def dataset_of_rows(
         rows.targets,
         tuple(labels),
         names,
+        None if coding is not None else square_shape(features),
         weights=rows.weights,
         coding=coding,
         task=task,

@@ -239,9 +239,9 @@ def start_event(search: Search, folder: RunFolder | None) -> RunStarted:
 
 
 def named_features(plan: Plan) -> tuple[str, ...] | None:
-    """Return the names of the inputs; None for images, and where there are too many for one event."""
+    """Return the names of the inputs; None for pixels without names of their own, and where there are too many for one event."""
     names = plan.shown.columns or plan.splits.names
-    return None if plan.splits.image_shape is not None or len(names) > MOST_NAMES else tuple(map(str, names))
+    return tuple(map(str, names)) if plan.splits.has_own_names and len(names) <= MOST_NAMES else None
 
 
 def search_and_finish(search: Search, folder: RunFolder | None, began: float) -> Iterator[Event]:

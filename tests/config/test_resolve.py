@@ -21,6 +21,7 @@ from mcprune.errors import ConfigError
 FEW = Facts.of_columns(1_000, 64, 16)
 MANY = FEW._replace(rows=50_000, is_image=True, cores=8)
 GREY = MANY._replace(is_grey=True)
+SOME = FEW._replace(rows=6_000, is_image=True)
 UNITS = FEW._replace(layers=(SiteLayer("inputs", "", 64), SiteLayer("units", "layers.0", 12)))
 WEIGHTS = FEW._replace(layers=(SiteLayer("weights", "layers.0", 800),), n=200, keep=200)
 CHANNELS = FEW._replace(layers=(SiteLayer("channels", "convolution", 24),), n=8, keep=8, is_image=True)
@@ -61,6 +62,8 @@ def test_nothing_is_optional_in_what_is_settled():
         (MANY, {"method": "gradient"}, {"epochs": 30, "input_noise": 0.1}),
         (MANY, {"frozen": True, "pretrain": 1}, {"input_noise": 0.0, "pretrain": 1}),
         (GREY, {}, {"epochs": 30, "input_noise": 0.0}),
+        (SOME, {}, {"epochs": 22, "steps": 8, "mask_noise": 0.05, "weight_decay": 0.0, "input_noise": 0.1}),
+        (SOME._replace(rows=15_000), {}, {"epochs": 20, "batch_size": 64}),
         (GREY, {"sites": "units"}, {"epochs": 12, "input_noise": 0.0}),
         (FEW, {"epochs": 3, "batch_size": 5_000, "train_steps": 100}, {"epochs": 3, "batch_size": 750, "steps": 3}),
     ],
@@ -78,6 +81,7 @@ def test_training(facts, options, wanted):
         (FEW._replace(rows=100), {}, ("scratch", 200, 0.3, 0.0)),
         (FEW._replace(rows=2_000), {}, ("scratch", 65, 0.3, 0.0)),
         (FEW._replace(rows=6_000, n=30), {}, ("scratch", 60, 0.3, 0.0)),
+        (SOME._replace(n=30), {}, ("scratch", 60, 0.3, 0.1)),
         (FEW._replace(rows=6_000, n=29), {}, ("scratch", 30, 0.0, 0.0)),
         # Units enough, and time, are what dropout takes.
         (FEW._replace(rows=6_000, n=30), {"hidden": (64, 24)}, ("scratch", 30, 0.0, 0.0)),
@@ -126,6 +130,10 @@ def test_many_rows_are_retrained_on_batches_twice_as_large_at_twice_the_rate():
         (MANY, {"keep_schedule": "geometric:0.95"}, 0, 0.95, 32),
         (GREY, {}, 0, 0.5, 8),
         (GREY, {"keep_schedule": "geometric,regrow=3"}, 3, 0.3, 8),
+        (SOME, {}, 40, 0.3, 32),
+        (SOME, {"eval_on": "folds"}, 0, 0.2, 8),
+        (SOME, {"temperature": 1e-3}, 0, 0.5, 32),
+        (SOME, {"start": "forest"}, 0, 0.5, 32),
     ],
 )
 def test_the_fall_of_the_count(facts, options, regrow, until, pool):
@@ -172,6 +180,30 @@ def test_starts_that_cannot_be(options, words):
     facts = UNITS._replace(layers=UNITS.layers[1:], n=3) if "sites" in options else FEW
     with pytest.raises(ConfigError, match=re.escape(words)):
         settled(facts, **options)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        FEW._replace(rows=6_000),
+        SOME._replace(rows=3_999),
+        SOME._replace(is_users_model=True),
+        UNITS._replace(rows=6_000, is_image=True),
+    ],
+    ids=["table", "few images", "own model", "units"],
+)
+def test_pixels_of_several_thousand_images_are_searched_as_those_of_many(facts):
+    def search(of, **options):
+        run = settled(of, **({"sites": "inputs,units"} if "units" in of.kinds else {}), **options)
+        return run.evaluation.on, run.chain.starts, run.model.search_hidden, run.model.dropout, run.train.input_noise
+
+    assert search(SOME) == search(SOME, eval_on="train") == ("train", (), (256,), 0.0, 0.1)
+    assert search(SOME, eval_on="folds") == ("folds", ("all", "forest", "l1"), (64,), 0.3, 0.0)
+    assert search(SOME, search_hidden="32")[2] == (32,)
+    other = search(facts)
+    assert other[0] != "train"
+    assert other[2] != (256,)
+    assert other[4] == 0.0
 
 
 def test_the_rows_that_evaluate():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mcprune import load, prune
-from mcprune.config.rules import PerRow
+from mcprune.config.rule import PerRow
 from mcprune.config.schema import make_config
 from mcprune.data.load import from_arrays
 from mcprune.session.build import budget

@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from mcprune.config.budgets import COST_UNITS, cost_number, counts_items
-from mcprune.config.rules import PerRow
+from mcprune.config.rule import PerRow
 from mcprune.config.schema import Config
 from mcprune.config.sections.problem import Problem
 from mcprune.data.coding.coding import Coding

@@ -3,8 +3,8 @@
 import pytest
 
 from mcprune.config.options import OPTIONS, expanded
-from mcprune.config.parts import MODIFIERS, modifiers_of, split_modifiers
 from mcprune.config.schema import make_config
+from mcprune.config.sections.modifiers import MODIFIERS, modifiers_of, split_modifiers
 from mcprune.errors import ConfigError
 
 SPELLINGS = {
