@@ -138,8 +138,7 @@ class Resolved(NamedTuple):
 
 def traits_of(config: Config, facts: Facts) -> Traits:
     """Return what the rules look at."""
-    problem, chain = config.problem, config.chain
-    temperature = parse_temperature(chain.temperature)
+    problem, chain, temperature = config.problem, config.chain, parse_temperature(config.chain.temperature)
     gates, alpha = chain.gates.kind, parse(value_or(chain.alpha, "0"))
     is_large, is_frozen = facts.rows >= rules.LARGE, config.train.frozen
     is_own_mlp = not facts.is_users_model and config.model.name == "mlp"
