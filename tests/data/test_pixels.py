@@ -6,6 +6,7 @@ import pytest
 from mcprune.data.load import from_arrays
 from mcprune.data.prepare import prepare
 from mcprune.data.roles.pixels import LEAST_ROWS, square_shape
+from mcprune.estimators.columns import Columns
 from mcprune.estimators.fitting import WeightedRows, dataset_of_rows
 
 ROWS, SIDE = LEAST_ROWS, 16
@@ -69,9 +70,9 @@ def test_flat_pixels_are_used_as_images_and_the_run_says_so():
         "the 256 columns look like the pixels of 16 x 16 images, row by row, and are used as such",
     )
     assert prepare(dataset, seed=0).scaler.kind == "unit"
-    assert dataset_of_rows(
-        WeightedRows(PIXELS.astype(float), CLASSES, None), (0, 1), dataset.feature_names
-    ).image_shape == (SIDE, SIDE)
+    rows = WeightedRows(PIXELS.astype(float), CLASSES, None)
+    columns = Columns(dataset.feature_names, None, np.arange(0))
+    assert dataset_of_rows(rows, (0, 1), columns).image_shape == (SIDE, SIDE)
 
 
 def test_columns_of_a_table_keep_their_names():
