@@ -1,74 +1,53 @@
-"""The tables of docs/firmware.md, from benchmarks/results/firmware.json."""
+"""The table of docs/firmware.md at equal time, from benchmarks/results/firmware_equal_time.json."""
 
 from __future__ import annotations
 
 import json
-import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "firmware.json"
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "firmware_equal_time.json"
 SETS = {"jets": "simulated jets", "satimage": "satimage"}
 WAYS = {
-    "own": "`quantize`",
-    "own + chain": "`quantize`, then `polish`",
-    "own + chain, no unit moves": "`quantize`, then `polish --drops 0`",
+    "HGQ2": "HGQ2 alone",
     "HGQ2 + chain": "HGQ2, then `polish`",
     "HGQ2 + greedy": "HGQ2, then greedy removal with moves of biases",
     "HGQ2, frozen bits": "HGQ2, trained on at frozen bits",
+    "own": "`quantize`",
+    "own + chain": "`quantize`, then `polish`",
+    "own + chain, no unit moves": "the same without unit moves",
 }
+HEAD = ("set, seed", "way", "adders", "LUTs", "training loss", "test loss", "seconds in all", "of HGQ2's")
 Row = dict[str, Any]
 
 
-def read() -> Row:
-    """Return the file of results."""
-    content: Row = json.loads(RESULTS.read_text())
-    return content
-
-
-def points(data: str, way: str) -> dict[int, list[Row]]:
-    """Return the networks of a way on a set, by seed."""
-    return {one["seed"]: one["points"] for one in read()["records"] if (one["data"], one["way"]) == (data, way)}
-
-
-def ratio(value: float | None) -> str:
-    """Return a ratio without its leading zero."""
-    if value is None:
-        return "-"
-    return f"{value:.2f}".removeprefix("0") if value < 1 else f"{value:.2f}"
-
-
-def front_rows() -> list[list[str]]:
-    """Return the cost of each way over the pooled front of HGQ2 at the same test loss: the median, and that of each seed."""
+def equal_time_rows() -> list[list[str]]:
+    """Return the networks of each way: what they cost, their losses, and the seconds that led to them."""
+    records = json.loads(RESULTS.read_text())["records"]
+    totals = {(one["data"], one["seed"]): one["points"][0]["seconds"] for one in records if one["way"] == "HGQ2"}
+    order = {way: place for place, way in enumerate(WAYS)}
+    known = [one for one in records if one["way"] in order]
     lines = []
-    for row in read()["summary"]:
-        if row["way"] in WAYS and row["compared"]:
+    for one in sorted(known, key=lambda one: (list(SETS).index(one["data"]), one["seed"], order[one["way"]])):
+        total = totals.get((one["data"], one["seed"]))
+        for point, spent in _points(one, total):
             cells = [
-                f"{ratio(row[f'{name}_over_front'])} ({' '.join(map(ratio, row[f'{name}_by_seed']))})"
-                for name in ("adders", "luts")
+                f"{point['adders']}",
+                f"{point['luts']:,.0f}",
+                *(f"{point[f'{part}_loss']:.3f}" for part in ("train", "test")),
             ]
-            lines.append(
-                [SETS[row["data"]], WAYS[row["way"]], f"{row['compared']}", *cells, seconds(row["data"], row["way"])]
-            )
+            whole = "-" if total is None or one["way"].startswith("own") else f"{total:.0f}"
+            lines.append([f"{SETS[one['data']]}, {one['seed']}", WAYS[one["way"]], *cells, f"{spent:.0f}", whole])
     return lines
 
 
-def seconds(data: str, way: str) -> str:
-    """Return the median seconds of a network of a way, beyond those of its start."""
-    return f"{statistics.median(one['seconds'] for group in points(data, way).values() for one in group):.0f}"
-
-
-def rejection_rows() -> list[list[str]]:
-    """Return the background that passes at the same adders by both objectives, for each seed."""
-    ways = {name: points("jets", f"own + chain by {name}") for name in ("cross-entropy", "rejection")}
-    lines = []
-    for seed in sorted(ways["cross-entropy"].keys() & ways["rejection"].keys()):
-        (loss,), (background,) = (ways[name][seed] for name in ("cross-entropy", "rejection"))
-        cells = [share(one[f"{part}_background"]) for one in (loss, background) for part in ("train", "test")]
-        lines.append([f"{seed}", f"{loss['budget']}", *cells])
-    return lines
-
-
-def share(value: float) -> str:
-    """Return a share in percent."""
-    return f"{100 * value:.2f}%"
+def _points(record: Row, total: float | None) -> Iterator[tuple[Row, float]]:
+    """Yield the networks with the seconds of the processor of all that led to them."""
+    for point in record["points"]:
+        before = (
+            0.0
+            if record["way"] in ("HGQ2", "own") or total is None or "seconds_left" not in point
+            else total - point["seconds_left"]
+        )
+        yield point, before + point["seconds"]

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import firmware_rows
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 RETRAINED, MAGNITUDE, RANDOM = "hard mask, retrained", "first-layer magnitude", "random masks"
@@ -262,6 +264,7 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/benchmarks.md", "digits"): digits_text,
     ("docs/choosing-delta-and-temperature.md", "moves"): move_rows,
     ("docs/error-rate.md", "fdr"): error_rates,
+    ("docs/firmware.md", "equal time"): lambda: table(firmware_rows.HEAD, firmware_rows.equal_time_rows()),
     ("docs/other-tools.md", "mnist"): lambda: peer_rows("mnist"),
     ("docs/other-tools.md", "fashion"): lambda: peer_rows("fashion-mnist"),
 }
