@@ -10,7 +10,7 @@ const Digits = (() => {
   };
 
   function shape(run) {
-    for (const id of GONE) document.getElementById(id).hidden = true;
+    for (const id of GONE) document.getElementById(id).style.display = "none"; // also where other code would show it again
     for (const [id, text] of Object.entries(WORDS)) document.getElementById(id).textContent = text;
     document.getElementById("sites-title").textContent = `Cost in ${run.unit}`;
     document.getElementById("sites-words").textContent = "Dotted: the budget of the block.";
