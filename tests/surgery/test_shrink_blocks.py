@@ -7,6 +7,8 @@ from torch import nn
 
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.attention import NarrowAttention, PlainAttention, Skipped
+from mcprune.models.flops import multiply_accumulates
+from mcprune.sites.costs import model_costs
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
 from mcprune.surgery.shrink import shrink
@@ -221,3 +223,29 @@ def test_a_plain_attention_does_not_stand_for_one_with_more_numbers_or_arguments
             ModelError, match=r"heads of 'blocks\.0\.attn' cannot be cut out of OwnNet: the smaller model cannot be run"
         ):
             require_cuttable(net, site_map(net, "heads", 64), (64,))
+
+
+@pytest.mark.parametrize("kinds", KINDS)
+def test_a_decoder_that_reads_another_sequence(kinds):
+    class Decoded(TorchNet):
+        def __init__(self):
+            super().__init__(layers=1)
+            layer = nn.TransformerDecoderLayer(16, 4, 24, 0.0, batch_first=True)
+            self.decoder = nn.TransformerDecoder(layer, 1)
+
+        def forward(self, x):
+            tokens = self.embed(x.unflatten(1, (8, 8))) + self.place
+            mask = nn.Transformer.generate_square_subsequent_mask(3, dtype=x.dtype)
+            return self.head(self.decoder(tokens[:, :3], self.encoder(tokens), tgt_mask=mask).mean(dim=1))
+
+    net = Decoded().double().eval()
+    sites = site_map(net, kinds, 64)
+    assert len([group for group in sites.groups if group.kind == "heads"]) in (0, 3)
+    costs = [model_costs(net, sites, unit, input_shape=(64,)) for unit in ("parameters", "macs")]
+    for seed in (0, 1):
+        mask = drawn(sites, seed)
+        small = shrink(net, sites, mask, input_shape=(64,))
+        with torch.no_grad():
+            torch.testing.assert_close(small(rows()), GatedModel(net, sites)(rows(), torch.from_numpy(mask)))
+        assert costs[0].of_mask(mask) == sum(p.numel() for p in small.parameters())
+        assert costs[1].of_mask(mask) == multiply_accumulates(small, (64,))
