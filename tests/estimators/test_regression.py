@@ -16,7 +16,7 @@ import mcprune
 from mcprune import MarkovPrunedRegressor, MarkovSelector
 
 QUICK = {"random_state": 0, "epochs": 8, "options": {"retrain_epochs": 20}}
-CHECKED = {"hidden": (32,), "epochs": 20, "options": {"retrain_epochs": 40, "retrain_learning_rate": 0.01}}
+CHECKED = {"hidden": (32,), "epochs": 8, "options": {"retrain_epochs": 40, "retrain_learning_rate": 0.01}}
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,7 @@ def test_every_check_of_scikit_learn_passes(estimator):
     assert len(results) >= 48
 
 
+@pytest.mark.slow
 def test_the_selector_keeps_the_columns_that_tell(friedman):
     x, y = friedman
     selector = MarkovSelector(5, random_state=0).fit(x, y)
@@ -56,6 +57,7 @@ def test_the_mask_is_that_of_prune(friedman):
     assert np.flatnonzero(selector.support_).tolist() == result.mask.indices.tolist()
 
 
+@pytest.mark.slow
 def test_the_regressor_predicts_in_the_unit_of_y(friedman):
     x, y = friedman
     model = MarkovPrunedRegressor(5, random_state=0, options={"retrain_epochs": 60}).fit(x[:200], 100.0 * y[:200])

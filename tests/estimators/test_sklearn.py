@@ -27,7 +27,7 @@ QUICK = {"random_state": 0, "epochs": 4, "options": {"retrain_epochs": 10}}
 
 
 # The checks fit a hundred times.
-CHECKED = {"hidden": (32,), "epochs": 20, "options": {"retrain_epochs": 40, "retrain_learning_rate": 0.01}}
+CHECKED = {"hidden": (32,), "epochs": 8, "options": {"retrain_epochs": 40, "retrain_learning_rate": 0.01}}
 
 
 @pytest.fixture(scope="module")
@@ -137,12 +137,12 @@ def test_a_weight_is_a_repeated_row_to_the_last_bit(estimator, few):
 def test_weights_change_what_is_kept():
     """Two kinds of rows, each told by a column of its own: the heavier kind decides."""
     draw = np.random.default_rng(0)
-    kind, y = draw.integers(0, 2, 400), draw.integers(0, 2, 400)
-    X = draw.normal(size=(400, 2))
-    X[np.arange(400), kind] += 4.0 * y
+    kind, y = draw.integers(0, 2, 200), draw.integers(0, 2, 200)
+    X = draw.normal(size=(200, 2))
+    X[np.arange(200), kind] += 4.0 * y
     for heavy in (0, 1):
         weights = np.where(kind == heavy, 10.0, 1.0)
-        assert MarkovSelector(1, random_state=0, epochs=20).fit(X, y, weights).get_support(indices=True).tolist() == [
+        assert MarkovSelector(1, random_state=0, epochs=6).fit(X, y, weights).get_support(indices=True).tolist() == [
             heavy
         ]
 
