@@ -36,7 +36,7 @@ def ours(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
     return np.flatnonzero(MarkovSelector(fdr=Q, random_state=seed).fit(x, y).support_)
 
 
-def plain_shadows(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+def blind_shadows(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
     """Ours with shadows that are permuted blindly: they lose the dependence on the other columns."""
     from mcprune.fdr.copies import Shadows
 
@@ -48,6 +48,29 @@ def plain_shadows(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
         return ours(x, y, seed)
     finally:
         Shadows.draw = kept  # type: ignore[method-assign]
+
+
+def without_chain(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
+    """Ours without the chain: the statistic of a column is the loss without it, all others kept."""
+    from mcprune.session.shadows import compete
+
+    kept = compete.share_of_blocks
+    try:
+        compete.share_of_blocks = loss_without
+        return ours(x, y, seed)
+    finally:
+        compete.share_of_blocks = kept
+
+
+def loss_without(plan: Any) -> np.ndarray:
+    """Return by how much the held-out loss rises without each site (N,)."""
+    from mcprune.session.build.markov import make_chain
+    from mcprune.session.search_parts import make_rows
+
+    method, rows = make_chain(plan), make_rows(plan, plan.folds)
+    masks = np.concatenate([np.ones((1, plan.sites.size), bool), ~np.eye(plan.sites.size, dtype=bool)])
+    losses = method.mask_losses(method.init(), rows.batch(rows.init(), plan.folds.rows), masks)
+    return losses[1:] - losses[0]
 
 
 def boruta(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
@@ -121,7 +144,8 @@ def stability(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
 
 METHODS: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "mcprune": ours,
-    "mcprune, plain shadows": plain_shadows,
+    "shadows without the chain": without_chain,
+    "mcprune, blind shadows": blind_shadows,
     "Boruta": boruta,
     "knockoff+, L1": knockoffs,
     "knockoff, L1": knockoffs_without_offset,

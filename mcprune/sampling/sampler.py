@@ -15,6 +15,8 @@ from mcprune.methods.markov import standard_error
 from mcprune.methods.markov.state import MarkovState, Tally
 from mcprune.random import Stream, generator
 from mcprune.sampling.walks.chains import MaskChains
+from mcprune.sampling.walks.companions import Companions
+from mcprune.sampling.walks.expansion import ROWS
 from mcprune.sampling.walks.loss_model import CandidateLog, LossModel
 from mcprune.types import AnyArray, BoolArray, FloatArray
 
@@ -30,8 +32,8 @@ MOST_CHANGE = 1.5
 LEAST_LEG, MOST_LEG = 16, 256
 # Legs of a chunk, between two of which a sample can be stopped and resumed.
 CHUNK = 25
-# Masks of a round around which the loss is expanded, at most.
-EXPANDED = 4
+# Masks of a round around which the loss is expanded, more where they are needed for each row to count once, and at most.
+EXPANDED, MOST_EXPANDED = 4, 16
 # Draws of a round at which the paired error is measured.
 PAIRS = 5
 
@@ -61,6 +63,8 @@ class SamplerState:
         Draws of that round; 0 before the first.
     model : LossModel
         Of the loss, by which walks are made.
+    companions : Companions
+        Masks under the law of the model, with which chains trade places.
     draws : int
         Legs after the burn-in.
     decisions, accepted : int
@@ -77,6 +81,7 @@ class SamplerState:
     probability: FloatArray
     drawn: float
     model: LossModel
+    companions: Companions
     draws: int
     decisions: int
     accepted: int
@@ -135,7 +140,7 @@ class Sampler:
     def init(self) -> SamplerState:
         """Return the state before the burn-in."""
         method = self.method
-        state = method.init()
+        state, model = method.init(), LossModel.of(method.space.size)
         method.place(state, np.repeat(self.starts, method.rungs, axis=0))
         return SamplerState(
             chains=state,
@@ -147,7 +152,8 @@ class Sampler:
             spread=math.nan,
             probability=np.zeros(method.space.size),
             drawn=0.0,
-            model=LossModel.of(method.space.size),
+            model=model,
+            companions=Companions.of(len(self.starts), method.space.keep, model.active.size),
             draws=0,
             decisions=0,
             accepted=0,
@@ -173,6 +179,7 @@ class Sampler:
         self._measure(state, masks)
         is_last = state.rounds >= ROUNDS and (is_together or state.rounds >= MOST_ROUNDS)
         self._adapt(state)
+        state.companions.end_round(is_last=is_last)
         if is_last:
             state.is_burnt_in = True
             for ladder in state.each_ladder():
@@ -216,6 +223,7 @@ class Sampler:
         state.drawn = float(losses.size)
         state.spread = math.sqrt(float(losses.var(axis=1, ddof=1).mean()))
         self._measure(state, masks)
+        state.companions.end_round(is_last=False)
         return masks.reshape(-1, masks.shape[2])
 
     def evaluate(self, masks: BoolArray) -> FloatArray:
@@ -236,9 +244,12 @@ class Sampler:
         finally:
             gates.log = None
         masks = np.stack(draws.masks, axis=1)
-        around = masks[:EXPANDED, -1]
+        around = _last_ones(masks, max(EXPANDED, -(-len(self.batch.targets) // ROWS)))
         model.learn(log, state.temperature, self.method.expand_loss(around, self.batch))
         model.aim(log, keep)
+        late = masks[:, masks.shape[1] // 2 :]
+        losses = np.stack(draws.losses, axis=1)[:, masks.shape[1] // 2 :]
+        state.companions.learn(model.energy(late.reshape(-1, late.shape[2])[:, model.active]), losses.ravel())
         model.follow(masks.mean(axis=(0, 1)), float(masks.shape[0] * masks.shape[1]), keep)
         return draws
 
@@ -252,6 +263,8 @@ class Sampler:
         rungs = tempering.temperatures(ladders[0], state.temperature, self.hottest * state.temperature)
         for _ in range(count):
             method.leg(state.chains, ladders, rungs, plan, leg, tally)
+            if state.model.tries and state.companions.is_on:
+                method.visit(state.chains, ladders, rungs, plan, state.companions, tally)
             cold = method.coldest(ladders)
             draws.add(chain.position[cold] > 0, chain.loss[cold].copy())
         method.close(state.chains)
@@ -310,6 +323,15 @@ class Sampler:
         # Chains that stand still have no spread.
         change = math.log(state.paired_error / state.spread) if state.spread > 0 else MOST_CHANGE
         state.temperature *= math.exp(self._gain(state) * float(np.clip(change, -MOST_CHANGE, MOST_CHANGE)))
+
+
+def _last_ones(masks: BoolArray, count: int) -> BoolArray:
+    """Return so many of the masks (C, draws, F), at most `MOST_EXPANDED`: of all chains, from the last one back over the second half."""
+    chains, draws, _ = masks.shape
+    number = np.arange(min(count, MOST_EXPANDED, chains * draws))
+    turns = -(-number.size // chains)
+    back = number // chains * max(1, draws // 2 // turns)
+    return np.asarray(masks[number % chains, draws - 1 - back], bool)
 
 
 def _several(ladder: Ladder, count: int) -> Ladder:

@@ -14,6 +14,7 @@ from table_masks import burnt_in, masks_of, table_sampler, uneven_table
 
 from mcprune.errors import ConfigError
 from mcprune.sampling.samples import Samples
+from mcprune.sampling.walks.chains import MaskChains
 from mcprune.sampling.walks.loss_model import LossModel
 from mcprune.sampling.walks.surrogate import SurrogateGates
 from mcprune.state import deserialize, serialize
@@ -53,16 +54,20 @@ def test_masks_are_drawn_by_boltzmann(rungs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["exchanges", "walks"])
+@pytest.mark.parametrize("kind", ["exchanges", "walks", "visits"])
 def test_a_broken_q_ratio_is_seen(kind, monkeypatch):
-    """The control: informed exchanges, or walks, accepted as if they were symmetric."""
+    """The control: informed exchanges, walks or trades with companions, accepted as if they were symmetric."""
     propose = SurrogateGates.propose
 
     def broken(self, *arguments):
         out = propose(self, *arguments)
-        return out._replace(log_ratio=np.where(self._is_walk == (kind == "walks"), 0.0, out.log_ratio))
+        is_wrong = (self.visits is not None) == (kind == "visits")
+        is_wrong &= kind == "visits" or self._is_walk == (kind == "walks")
+        return out._replace(log_ratio=np.where(is_wrong, 0.0, out.log_ratio))
 
     monkeypatch.setattr(SurrogateGates, "propose", broken)
+    if kind != "visits":  # which would make up for the others
+        monkeypatch.setattr(MaskChains, "visit", lambda *_: None)
     if kind == "exchanges":  # without walks, which would make up for them
         monkeypatch.setattr(LossModel, "aim", lambda *_: None)
     table = uneven_table(SITES)

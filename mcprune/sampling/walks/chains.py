@@ -17,9 +17,10 @@ from mcprune.methods.markov.method import Markov
 from mcprune.methods.markov.rule import Rule
 from mcprune.methods.markov.settings import ChainSettings
 from mcprune.methods.markov.state import MarkovState, Tally
+from mcprune.sampling.walks.companions import Companions
 from mcprune.sampling.walks.expansion import Expansion, expand_loss
 from mcprune.sampling.walks.loss_model import MOST_ACTIVE
-from mcprune.sampling.walks.surrogate import SurrogateGates
+from mcprune.sampling.walks.surrogate import SurrogateGates, Visits
 from mcprune.sites.space import SearchSpace
 from mcprune.types import BoolArray, FloatArray
 
@@ -152,6 +153,40 @@ class MaskChains(Markov):
                 # A seed for each chain: pairs draw by their place in the ladder alone.
                 seed = (self.settings.seed + 1 + number) % 2**32
                 tempering.swap(ladder, own, rungs, seed=seed, step=int(state.chain.step[0]))
+
+    def visit(
+        self,
+        state: MarkovState,
+        ladders: list[Ladder],
+        rungs: FloatArray,
+        plan: moves.MovePlan,
+        companions: Companions,
+        tally: Tally,
+    ) -> None:
+        """Let the companions roam, and ask the coldest replica of each chain to trade masks with the first of its companions."""
+        model, cold = self.gates.model, self.coldest(ladders)
+        assert model is not None
+        before = state.chain.position > 0
+        here = before[:, model.active]
+        is_inside = here.sum(axis=1) == before.sum(axis=1)
+        if not companions.is_started and not is_inside[cold].all():
+            return
+        companions.advance(model, here[cold], float(rungs[0]), self.settings.seed, self.chains[:: self.rungs])
+        masks, is_asked = np.zeros_like(here), np.zeros(len(here), bool)
+        # A mask with items that have no terms is none that a companion could take over.
+        masks[cold], is_asked[cold] = companions.masks[:, 0], is_inside[cold]
+        self.gates.visits = Visits(masks, is_asked, companions.scale)
+        at = np.concatenate([rungs[ladder.rung] for ladder in ladders])
+        try:
+            self._decide(state, self._rule(at), plan, 1, tally)
+        finally:
+            self.gates.visits = None
+        has_moved = (state.chain.position > 0)[cold] != before[cold]
+        for chain, replica in enumerate(cold):
+            if has_moved[chain].any():
+                companions.masks[chain, 0] = here[replica]
+                companions.accepted += 1
+        companions.asked += int(is_asked.sum())
 
     def coldest(self, ladders: list[Ladder]) -> list[int]:
         """Return the replica of each chain at the lowest temperature."""

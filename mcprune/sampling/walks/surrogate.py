@@ -15,6 +15,7 @@ References
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from mcprune.chain.kernels import Key, pair
 from mcprune.chain.state import ChainState, StepInfo
 from mcprune.methods.markov.gates import GatesBySign, Law
 from mcprune.sampling.walks.loss_model import CandidateLog, LossModel
-from mcprune.types import AnyArray, FloatArray, IntArray
+from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
 # Purposes of random numbers, beside those of `mcprune/chain/kernels.py`: the exchanges of a walk, and whether there is one.
 EXCHANGES, KIND = 16, 17
@@ -32,6 +33,23 @@ EXCHANGES, KIND = 16, 17
 SINGLE = 0.2
 # Exchanges between both ends of a walk at most: evaluators look at moves of 64 sites without computing everything again.
 MOST_EXCHANGES = 32
+
+
+class Visits(NamedTuple):
+    """Masks that replicas are asked to move to.
+
+    Attributes
+    ----------
+    masks : ndarray of bool, shape (R, M)
+        Of the active items; the others are dropped.
+    is_asked : ndarray of bool, shape (R,)
+    scale : float
+        What the model is multiplied by.
+    """
+
+    masks: BoolArray
+    is_asked: BoolArray
+    scale: float
 
 
 class SurrogateGates(GatesBySign):
@@ -43,16 +61,21 @@ class SurrogateGates(GatesBySign):
         None: single exchanges alone.
     log : CandidateLog or None
         Gets the candidates that are evaluated; None: nothing is kept of them.
+    visits : Visits or None
+        What the next proposals are in place of walks and exchanges.
     """
 
     def __init__(self) -> None:
         self.model: LossModel | None = None
         self.log: CandidateLog | None = None
+        self.visits: Visits | None = None
         self._is_walk = np.zeros((0, 0), np.bool_)
         self._limits = np.zeros((0, 0))
 
     def propose(self, chain: ChainState, law: Law, count: int, left: IntArray) -> moves.Moves:
         """See `Gates.propose`."""
+        if self.visits is not None:
+            return self._visit(chain, law, self.visits)
         single = super().propose(chain, law, count, left)
         self._is_walk = np.zeros(single.size.shape, np.bool_)
         model = self.model
@@ -67,6 +90,32 @@ class SurrogateGates(GatesBySign):
             law.temperature, model.tries, law.seed, law.chains, (single.size, sites, weights, single.log_ratio), self._is_walk,
         )  # fmt: skip
         return single._replace(sites=sites, weights=weights)
+
+    def _visit(self, chain: ChainState, law: Law, visits: Visits) -> moves.Moves:
+        """Return a candidate of each replica that is asked: the mask that it is asked to move to, with dE / T."""
+        model = self.model
+        assert model is not None
+        here = chain.position > 0
+        there = np.zeros_like(here)
+        there[:, model.active] = visits.masks
+        changes = (here != there) & visits.is_asked[:, None]
+        size = changes.sum(axis=1)
+        replicas, most = len(here), int(max(size.max(), 1))
+        sites, weights = np.full((replicas, 1, most), -1), np.full((replicas, 1, most), np.nan)
+        for r in range(replicas):
+            changed = np.flatnonzero(changes[r])
+            sites[r, 0, : changed.size], weights[r, 0, : changed.size] = changed, -chain.position[r, changed]
+        change = model.energy(there[:, model.active]) - model.energy(here[:, model.active])
+        ratio = visits.scale * change / law.temperature
+        self._is_walk = np.zeros((replicas, 1), np.bool_)
+        return moves.Moves(
+            kind=np.full((replicas, 1), moves.EXCHANGE, np.int8),
+            size=size[:, None].astype(np.int32),
+            sites=sites,
+            weights=weights,
+            log_ratio=np.where(size > 0, ratio, 0.0)[:, None],
+            sums=chain.sums[:, None].copy(),
+        )
 
     def limits(self, chain: ChainState, law: Law, candidates: moves.Moves, left: IntArray) -> FloatArray:
         """See `Gates.limits`."""
@@ -97,12 +146,42 @@ class SurrogateGates(GatesBySign):
 
 
 @kernel
+def exchange_on(
+    field: FloatArray, kept: IntArray, is_kept: AnyArray, count: int, pairs: FloatArray, shares: tuple[AnyArray, ...],
+    temperature: float, tries: int, key: Key, purpose: int,
+) -> float:  # fmt: skip
+    """Let a chain of the model try so many exchanges, in place; return the change of E / T.
+
+    `kept` lists the `count` places that are kept, `field` has what E gains by each place: its own term and those with all kept ones.
+    """
+    share, cumulated = shares
+    size, energy = field.size, 0.0
+    if count == 0 or count == size:  # noqa: PLR1714  # plain for numba
+        return 0.0
+    for t in range(tries):
+        u, v = pair(key, purpose, 2 * t)
+        place = int(u * count)
+        i, j = kept[place], np.searchsorted(cumulated, v * cumulated[-1], side="right")
+        if is_kept[j]:
+            continue
+        # L without the terms of i, with those of j
+        change = (field[j] - field[i] - pairs[j, i]) / temperature
+        # Items to keep are drawn by their share, whoever is kept, and items to drop evenly.
+        if math.log(pair(key, purpose, 2 * t + 1)[0]) <= math.log(share[i] / share[j]) - change:
+            kept[place], is_kept[i], is_kept[j] = j, False, True
+            energy += change
+            for m in range(size):
+                field[m] += pairs[j, m] - pairs[i, m]
+    return energy
+
+
+@kernel
 def walk(
     weights: FloatArray, model: tuple[AnyArray, ...], base: FloatArray, temperature: float, tries: int, key: Key,
     room: tuple[AnyArray, ...], sites: IntArray, changed: FloatArray,
 ) -> tuple[int, float]:  # fmt: skip
     """Write to `sites` and `changed` where a chain of the model gets to; return (sites, dE / T), -1 sites where it is too far."""
-    active, _, pairs, share, cumulated = model
+    active, _, pairs, _, _ = model
     field, kept, is_kept = room
     count = 0
     for m in range(active.size):
@@ -111,23 +190,7 @@ def walk(
         if is_kept[m]:
             kept[count] = m
             count += 1
-    energy = 0.0
-    if count == 0 or count == active.size:  # noqa: PLR1714  # plain for numba
-        return 0, 0.0
-    for t in range(tries):
-        u, v = pair(key, EXCHANGES, 2 * t)
-        place = int(u * count)
-        i, j = kept[place], np.searchsorted(cumulated, v * cumulated[-1], side="right")
-        if is_kept[j]:
-            continue
-        # L without the terms of i, with those of j
-        change = (field[j] - field[i] - pairs[j, i]) / temperature
-        # Items to keep are drawn by their share, whoever is kept, and items to drop evenly.
-        if math.log(pair(key, EXCHANGES, 2 * t + 1)[0]) <= math.log(share[i] / share[j]) - change:
-            kept[place], is_kept[i], is_kept[j] = j, False, True
-            energy += change
-            for m in range(active.size):
-                field[m] += pairs[j, m] - pairs[i, m]
+    energy = exchange_on(field, kept, is_kept, count, pairs, model[3:], temperature, tries, key, EXCHANGES)
     away = 0
     for m in range(active.size):
         site = active[m]
