@@ -103,7 +103,8 @@ def test_the_same_call_goes_on_with_the_samples_and_force_starts_again(wine):
 
 
 def test_chains_that_do_not_agree_are_refused_with_the_remedy(wine, ticking, monkeypatch):
-    monkeypatch.setattr(MaskChains, "leg", lambda *_: None)  # they stay where they start
+    for name in ("leg", "visit"):  # they stay where they start
+        monkeypatch.setattr(MaskChains, name, lambda *_: None)
     with pytest.raises(SamplingError, match="do not agree after") as refused:
         sample(wine, temperature=0.03, max_time=60.0)
     assert "--max-time" in str(refused.value)
@@ -115,7 +116,8 @@ def test_chains_that_all_stand_at_one_mask_are_refused(wine, monkeypatch):
     monkeypatch.setattr(
         MaskChains, "place", lambda self, state, masks: place(self, state, masks[:1].repeat(len(masks), axis=0))
     )
-    monkeypatch.setattr(MaskChains, "leg", lambda *_: None)
+    for name in ("leg", "visit"):
+        monkeypatch.setattr(MaskChains, name, lambda *_: None)
     with pytest.raises(SamplingError, match=r"All 4 chains stand at one mask.*none has moved") as refused:
         sample(wine, temperature=1e-9)
     assert "--temperature 2e-09 --force" in str(refused.value)
