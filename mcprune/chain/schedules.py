@@ -1,8 +1,11 @@
 """Numbers that change over a run: n(t), alpha, delta, temperature."""
 
+import bisect
 import difflib
+import itertools
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from mcprune.errors import ConfigError
 
@@ -132,8 +135,8 @@ class Waves:
         return self.fall.end * math.pow(1.0 + height, 1.0 - phase)
 
 
-# Share of a stop in which n(t) goes to its level, before it rests there.
-WAY = 0.3
+# Share of a stop in which n(t) goes to its level, before it rests there; shares of a run that are one but for rounding.
+WAY, CLOSE = 0.3, 1e-10
 
 
 @dataclass(frozen=True)
@@ -147,11 +150,13 @@ class Stairs:
     levels : tuple of float
         In the order of the stops; a level may come more than once.
     fall : float, 0 <= fall < 1
-        The share of the run in which n(t) falls to the first level. The stops share the rest equally.
+        The share of the run in which n(t) falls to the first level.
     waves : int
         Times that n(t) rises and falls again in a stop, each time less high; at the end of a stop it rests.
     height : float
         The first wave begins at the level times 1 + height.
+    weights : tuple of float
+        Of the stops, in proportion to which they share the rest of the run; empty: equally.
     """
 
     start: float
@@ -159,25 +164,43 @@ class Stairs:
     fall: float
     waves: int = 0
     height: float = 0.0
+    weights: tuple[float, ...] = ()
+
+    @cached_property
+    def ends(self) -> tuple[float, ...]:
+        """Shares of the run at which the stops end."""
+        weights = self.weights or (1.0,) * len(self.levels)
+        sums, whole = itertools.accumulate(weights), sum(weights)
+        ends = [self.fall + (1.0 - self.fall) * part / whole for part in sums]
+        return (*ends[:-1], 1.0)
 
     def stop(self, progress: float) -> int:
-        """Return the stop at a share of the run; -1 while n(t) falls to the first level."""
+        """Return the stop at a share of the run; -1 while n(t) falls to the first level. The end of a stop belongs to it."""
         if progress <= self.fall:
             return -1
-        share = (progress - self.fall) / (1.0 - self.fall)
-        return min(len(self.levels) - 1, math.ceil(share * len(self.levels) - 1e-9) - 1)
+        return min(len(self.levels) - 1, bisect.bisect_left(self.ends, progress - CLOSE))
+
+    def phase(self, progress: float) -> float:
+        """Return the share of the present stop that is done; 0 while n(t) falls to the first level, and at the start of a stop."""
+        stop = min(len(self.levels) - 1, bisect.bisect_right(self.ends, progress + CLOSE))
+        return max(0.0, self._done(progress, stop))
 
     def value(self, progress: float) -> float:
         """n(t) at a share of the run."""
         stop = self.stop(progress)
         if stop < 0:
             return _between(self.start, self.levels[0], max(0.0, progress) / self.fall if self.fall else 1.0)
-        share = (progress - self.fall) / (1.0 - self.fall) * len(self.levels) - stop
+        share = self._done(progress, stop)
         before, level = self.levels[max(0, stop - 1)], self.levels[stop]
         if share < WAY or not self.waves:
             return _between(before, level, min(1.0, share / WAY))
         way = Schedule("constant", level, level, WAY)
         return min(self.start, Waves(way, self.height, self.waves).value(share))
+
+    def _done(self, progress: float, stop: int) -> float:
+        """Return the share of a stop that is done."""
+        first = self.ends[stop - 1] if stop else self.fall
+        return (progress - first) / (self.ends[stop] - first)
 
 
 def _between(start: float, end: float, share: float) -> float:

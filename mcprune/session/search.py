@@ -81,6 +81,7 @@ class Search(SearchStatus):
         )
         super().__init__(plan, method, trainer, rows, pace, state, controller, guard)
         self.callbacks = Callbacks()
+        self.phase: Callable[[float], float] = float  # of the learning rate, by the share of the run that is done
         self.saver: Saver | None = None
         self.looks = LOOKS
         self.playoff: Playoff | None = None  # of several finalists, once the mask is hardened
@@ -151,7 +152,7 @@ class Search(SearchStatus):
         state, progress = self.state, self.pace.progress(block)
         is_frozen = self.plan.train.is_frozen
         if not is_frozen:
-            self.train(self.plan.train.steps, progress)
+            self.train(self.plan.train.steps, self.phase(progress))
         # Candidates of a frozen classifier are compared on the same rows for some blocks.
         if self._batch is None or not is_frozen or block % RENEW == 0:
             self._batch = self.rows.batch(state.evaluation, self._batch_rows(progress))
@@ -174,7 +175,7 @@ class Search(SearchStatus):
         return info
 
     def train(self, count: int, progress: float) -> None:
-        """Make `count` steps of backprop under the present gates; `progress` (0..1) is the share of the run that is done."""
+        """Make `count` steps of backprop under the present gates; `progress` (0..1) is the phase of the learning rate."""
         hook = self.method.hook(self.state.method)
         gates, position = self.plan.seen(self.training_gates()), self.plan.seen(self.position())
         self.trainer.run(self.state.trainer, count, gates, position, progress, hook)

@@ -185,3 +185,16 @@ def test_stairs_with_waves_rise_in_a_stop_and_end_at_its_level():
     assert 25.0 < max(values[1:]) <= 30.0
     assert values[0] == values[-1] == 20.0
     assert stairs.value(1.0) == 10.0
+
+
+def test_stops_of_stairs_take_time_by_their_weights():
+    stairs = Stairs(100.0, (20.0, 10.0), fall=0.25, weights=(1.0, 2.0))
+    assert stairs.ends == pytest.approx((0.5, 1.0))
+    assert [stairs.stop(share) for share in (0.25, 0.26, 0.5, 0.51, 1.0)] == [-1, 0, 0, 1, 1]
+    assert stairs.value(0.5) == 20.0
+    assert stairs.value(0.5 + 0.3 * 0.5) == pytest.approx(10.0)
+
+
+def test_the_phase_of_stairs_begins_again_at_each_stop():
+    stairs = Stairs(100.0, (20.0, 10.0), fall=0.2)
+    assert [stairs.phase(share) for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)] == pytest.approx([0, 0, 0.5, 0, 0.5, 1])

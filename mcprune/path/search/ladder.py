@@ -31,6 +31,9 @@ from mcprune.types import JsonObject
 EFFORT, FALL = 2.0, 0.15
 # Blocks of a stop at least.
 LEAST_BLOCKS = 3
+# On the way down alone a stop at n sites gets a part of the blocks in proportion to n to this power: the blocks of few sites cost less, and
+# more depends on each of them.
+FEW_SITES = -0.35
 
 
 def stops_of(levels: Sequence[int], *, is_two_way: bool) -> tuple[int, ...]:
@@ -116,6 +119,8 @@ def search_levels(
     method.settings = replace(method.settings, targets=(*method.settings.targets[:-1], stairs), falling_decisions=0)
     search = Search(plan, method, watch.controller)
     search.guard.is_on = False  # it compares masks of one size
+    if not ladder.is_two_way:
+        search.phase = stairs.phase  # a rate that had fallen for the whole run would leave the lowest levels untrained
     recorder = Recorder(stairs, search)
     saver = SearchSaver(watch.store, name, search, recorder)
     if saved is not None:
@@ -144,10 +149,13 @@ def _plan_stairs(plan: Plan, ladder: Ladder, stops: tuple[int, ...]) -> tuple[St
     levels, whole = ladder.levels, float(np.concatenate(plan.space.whole)[-1])
     fixed = plan.space.fixed_count if plan.space.is_count else 0  # n(t) counts what may be dropped
     fall = FALL if levels[-1] < whole else 0.0
-    stairs = Stairs(whole - fixed, tuple(float(levels[place]) - fixed for place in stops), fall)
+    goals = tuple(float(levels[place]) - fixed for place in stops)
+    weights = () if ladder.is_two_way else tuple(float(levels[place]) ** FEW_SITES for place in stops)
+    stairs = Stairs(whole - fixed, goals, fall, weights=weights)
     regrown = plan.chain.keep_schedule
     waves = round(ladder.effort * regrown.regrow / len(stops))
-    blocks = max(round(ladder.effort * plan.train.blocks), math.ceil(LEAST_BLOCKS * len(stops) / (1.0 - fall)))
+    least = min(weights) / sum(weights) if weights else 1.0 / len(stops)
+    blocks = max(round(ladder.effort * plan.train.blocks), math.ceil(LEAST_BLOCKS / (least * (1.0 - fall))))
     plan.settings = plan.settings._replace(
         train=plan.train._replace(blocks=blocks), evaluation=plan.evaluation._replace(falls_until=fall)
     )
