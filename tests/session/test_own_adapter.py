@@ -144,3 +144,13 @@ def test_views_of_rows_that_lie_column_by_column():
     x = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
     result = mcprune.prune(x, np.digitize(x[:, 0], [-0.5, 0.5]), keep=3, model=Views(), **SHORT)
     assert any("rows are copied for its views" in each.text for each in result.events if each.kind == "note")
+
+
+def test_whole_numbers_are_tried_where_nothing_else_works():
+    class Takes(nn.Linear):
+        def forward(self, x):
+            return super().forward(x if x.is_floating_point() else -x.float())
+
+    rows = torch.randint(0, 9, (4, 5)).float()
+    assert chosen(Takes(5, 3), rows) == Adapter()
+    assert chosen(nn.Sequential(nn.Embedding(9, 3), nn.Flatten(), nn.Linear(15, 3)), rows).fields[0].kind == "int"

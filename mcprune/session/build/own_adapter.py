@@ -101,6 +101,8 @@ def choose_adapter(
         return plain._replace(fields=fields) if trial is None else trial.adapter
     flat = _try(model, rows, plain, n_outputs, task)
     for wanted in _shapes(image_shape, rows):
+        if flat is not None and wanted[0].kind != "float":
+            continue  # whole numbers are for models that take nothing else
         shaped = _try(model, rows, plain._replace(fields=wanted), n_outputs, task)
         if shaped is None:
             continue
@@ -185,6 +187,7 @@ def refuse_state(model: nn.Module, rows: torch.Tensor) -> None:
     ------
     ModelError
     """
+    bound = 1e-3 if rows.is_cuda else 1e-6  # a GPU may sum in another order each time
     half = max(1, len(rows) // 2)  # of one size: some models start afresh where the number of rows changes
     one, other = rows[:half], rows[-half:].flip(0)
     with evaluating(model):
@@ -194,7 +197,7 @@ def refuse_state(model: nn.Module, rows: torch.Tensor) -> None:
                 with torch_seed(0):
                     outputs.append(model(each))
             first, again = outputs[0], outputs[2:]
-            is_same = all(torch.allclose(first, each, rtol=1e-5, atol=1e-6, equal_nan=True) for each in again)
+            is_same = all(torch.allclose(first, each, rtol=10 * bound, atol=bound, equal_nan=True) for each in again)
         except RuntimeError:  # a state of another number of rows
             is_same = False
     if not is_same:
