@@ -31,12 +31,9 @@ BLOCK = re.compile(r"<!-- test: (\w+)(?:, needs ([\w ]+))? -->\n```(\w+)\n(.*?)`
 
 
 @pytest.mark.long("every page that runs, as it stands")
-@pytest.mark.parametrize("name", [*TUTORIALS, "which-bytes.md"])
+@pytest.mark.parametrize("name", TUTORIALS)
 def test_a_tutorial_runs_as_it_stands(name, tmp_path, monkeypatch, capsys):
     """Every block in order, in one folder and one interpreter; only threads are added to the commands."""
-    if name == "which-bytes.md":
-        pytest.importorskip("magika")
-        pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
     blocks = BLOCK.findall((DOCS / name).read_text())
     assert len(blocks) >= 3

@@ -20,7 +20,7 @@ the masked model in float64, saved, loaded without pickle and exported. A refusa
 the layer and the reason. How your own model is passed is in [Your own model](own-models.md).
 
 - **cut**: the layers are narrower.
-- **in zeros**: the kept inputs are put into rows of zeros in front of the whole network, so fewer inputs are measured.
+- **in zeros**: the kept inputs are put into rows of zeros before the whole network, so fewer inputs are measured.
 - **zeros**: the dropped weights are 0, and units without any kept weight are cut where the network is a chain of layers.
 - **-**: the model has no such sites.
 
