@@ -175,7 +175,7 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         is_crowded=facts.rows <= rules.ROWS_AN_INPUT * facts.n,
         is_roomy=min(config.model.hidden, default=0) >= rules.ROOMY,
         is_retrained_long=value_or(config.retrain.epochs, rules.USUAL_EPOCHS) >= rules.USUAL_EPOCHS,
-        is_augmented=bool(config.retrain.warp or config.retrain.distill),
+        is_augmented=config.retrain.warp > 0 or config.retrain.distill > 0,
     )
     return traits._replace(is_folded=_evaluated_on(config, traits) == "folds")
 

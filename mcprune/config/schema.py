@@ -138,6 +138,23 @@ class Config(BaseModel):
         """Return the rate up to which columns that beat their shadows are kept, None where a number of sites is asked for."""
         return self.problem.fdr
 
+    def replaces(self) -> bool:
+        """Return whether what is in the folder of the results may be replaced."""
+        return self.runtime.force
+
+    def digit_training(self) -> tuple[int | None, int | None, float, int | None]:
+        """Return epochs, rows of a batch, learning rate and threads of the training of a network in fixed point."""
+        train = self.train
+        return train.epochs, train.batch_size, train.learning_rate, self.runtime.threads
+
+    def bounded_latency(self) -> Problem | None:
+        """Return the section of the problem where it bounds the latency."""
+        return None if self.problem.latency is None else self.problem
+
+    def names_model_file(self) -> bool:
+        """Return whether the classifier is that of a file with Python code."""
+        return self.model.is_file
+
     def data_settings(self) -> DataSettings:
         """Return how the data are loaded, split and scaled."""
         data, problem = self.data, self.problem

@@ -43,15 +43,15 @@ def model_of_file(text: str, seed: int) -> nn.Module:
             ) from error
         if not hasattr(module, name):
             raise ModelError(f"model={text!r}: {path} has no {name!r}. Give FILE.py:NAME of something in it.")
-        made = getattr(module, name)
-        if isinstance(made, nn.Module):
-            return copy.deepcopy(made)
+        model = getattr(module, name)
+        if isinstance(model, nn.Module):
+            return copy.deepcopy(model)
         try:
-            made = made()
+            model = model()
         except Exception as error:  # the user's own code
             raise ModelError(
                 f"model={text!r}: {name}() raised {type(error).__name__}: {brief(error)}. It is called without arguments."
             ) from error
-    if not isinstance(made, nn.Module):
-        raise ModelError(f"model={text!r}: {name}() returned a {type(made).__name__}. Return a torch nn.Module.")
-    return made
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"model={text!r}: {name}() returned a {type(model).__name__}. Return a torch nn.Module.")
+    return model

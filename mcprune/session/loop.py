@@ -21,7 +21,8 @@ from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
 from mcprune.session.checkpoints.classifiers import classifiers_content
 from mcprune.session.checkpoints.folder_writer import FolderWriter
-from mcprune.session.finish.finalize import SearchResult, cost_budgets, finalize, write_mask
+from mcprune.session.finish.finalize import SearchResult, finalize, write_mask
+from mcprune.session.finish.mask_costs import cost_budgets
 from mcprune.session.finish.search_time import with_search_time
 from mcprune.session.interrupt import Interrupt
 from mcprune.session.pilots import plan_in_time

@@ -13,7 +13,7 @@ import numpy as np
 from mcprune.methods.base import AnyMethod, BlockInfo
 from mcprune.methods.columns import without_constants
 from mcprune.session.build.plan import Plan
-from mcprune.session.finish.finalize import mask_costs
+from mcprune.session.finish.mask_costs import mask_costs
 from mcprune.session.guard import Guard
 from mcprune.session.search_parts import adapted_event, coded, near_hard, refined_event
 from mcprune.session.search_state import Reported, SearchState

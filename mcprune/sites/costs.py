@@ -16,7 +16,7 @@ from mcprune.models.forward import home
 from mcprune.models.layers import ELEMENTWISE
 from mcprune.models.modes import evaluating
 from mcprune.models.parametrized import folded
-from mcprune.sites.block_costs import block_costs
+from mcprune.sites.blocks.costs import block_costs
 from mcprune.sites.channels.calls import CONVOLUTIONS, TRANSPOSED
 from mcprune.sites.cost_terms import UNITS, Costs, Layer, costs_of
 from mcprune.sites.layer_chains import chain_of, row_shape

@@ -228,8 +228,8 @@ def _calls(model: nn.Module, blocks: Sequence[SubBlock], rows: tuple[int, ...]) 
 
     def noted(name: str) -> Callable[..., None]:
         def note(_: nn.Module, args: tuple[object, ...], kwargs: dict[str, object], values: object) -> None:
-            given = [each for each in (*args, *kwargs.values()) if each is not None and each is not False]
-            is_of_one = len(given) == 1 and isinstance(given[0], torch.Tensor)
+            passed = [each for each in (*args, *kwargs.values()) if each is not None and each is not False]
+            is_of_one = len(passed) == 1 and isinstance(passed[0], torch.Tensor)
             out[name] = Call(len(values) if isinstance(values, tuple) else 0, is_of_one)
 
         return note

@@ -56,9 +56,9 @@ def run_digits(options: dict[str, object], unit: object, *, quiet: bool, json: b
             f"--sites digits needs --keep N, a budget as one number, but got {keep!r}. Give such as --keep 80."
         )
     name: Unit = "digits" if unit is None else unit  # type: ignore[assignment]  # checked by the settings
-    settings = PolishSettings(int(str(keep)), name, PROPOSALS, seed=config.runtime.seed)
+    settings = PolishSettings(int(str(keep)), name, PROPOSALS, seed=config.seed())
     out = config.folder()
-    if is_network(out) and not config.runtime.force:
+    if is_network(out) and not config.replaces():
         raise FolderError(f"{str(out)!r} holds a network already. Choose another --out, or --force to replace it.")
     polish_start(_start(config, settings.budget, settings.unit, out), settings, objective, out, Screen(quiet, json))
     return 0
@@ -71,15 +71,15 @@ def _start(config: Config, budget: int, unit: Unit, out: Path) -> Start:
     from mcprune.firmware.network_files import is_network, load_network, save_network
     from mcprune.session.build.dataset import load_dataset
 
-    if is_network(out / START) and not config.runtime.force:
+    if is_network(out / START) and not config.replaces():
         network = load_network(out / START)
         return Start(network, splits_of(config, network.origin), "the network of a run that was cut off")
-    data = config.data
+    data = config.data_settings()
     splits = prepare(
-        load_dataset(config), seed=config.runtime.seed, validation=data.validation, test=data.test, scale=data.scale
+        load_dataset(config), seed=config.seed(), validation=data.validation, test=data.test, scale=data.scale
     )
     chosen = start_of(_trained(config, splits), unit, budget)
-    origin = chosen.network.origin._replace(split_seed=config.runtime.seed)
+    origin = chosen.network.origin._replace(split_seed=config.seed())
     save_network(chosen.network.but(origin=origin), out / START)
     network = load_network(out / START)
     return Start(
@@ -93,16 +93,16 @@ def _trained(config: Config, splits: Splits) -> list[Choice]:
     from mcprune.firmware.qat.choose import train_choices
     from mcprune.firmware.qat.fit import Training, default_batch
 
-    train = config.train
+    epochs, batch_size, rate, threads = config.digit_training()
     training = Training(
         hidden=config.hidden_widths(),
-        epochs=EPOCHS if train.epochs is None else train.epochs,
-        batch_size=default_batch(len(splits.train.targets)) if train.batch_size is None else train.batch_size,
-        learning_rate=train.learning_rate,
-        seed=config.runtime.seed,
+        epochs=EPOCHS if epochs is None else epochs,
+        batch_size=default_batch(len(splits.train.targets)) if batch_size is None else batch_size,
+        learning_rate=rate,
+        seed=config.seed(),
     )
     before = torch.get_num_threads()
-    torch.set_num_threads(1 if config.runtime.threads is None else config.runtime.threads)
+    torch.set_num_threads(1 if threads is None else threads)
     try:
         return train_choices(splits, training)
     finally:

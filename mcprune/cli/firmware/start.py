@@ -69,9 +69,9 @@ def read_start(folder: Path, options: dict[str, object], rule: RoundingRule) -> 
         )
     pruned = load(folder)
     config = make_config(**read_options(folder / CONFIG))
-    if config.data.source == FROM_PYTHON:
+    if config.data_settings().source == FROM_PYTHON:
         raise ConfigError(f"The data of {str(folder)!r} came from Python. Polish its network from Python too.")
-    seed = config.runtime.seed
+    seed = config.seed()
     origin = Origin(pruned.columns, pruned.n_inputs, pruned.names, pruned.labels, pruned.scaler, seed)
     splits = splits_of(config, origin)
     network = round_mlp(
@@ -85,11 +85,11 @@ def read_start(folder: Path, options: dict[str, object], rule: RoundingRule) -> 
 def splits_of(config: Config, origin: Origin) -> Splits:
     """Return the splits of a data set, scaled as the network of an origin expects its inputs."""
     dataset = load_dataset(config)
-    data = config.data
+    data = config.data_settings()
     is_scaled = origin.scaler is not None and dataset.n_inputs == origin.width
     splits = prepare(
         dataset,
-        seed=config.runtime.seed,
+        seed=config.seed(),
         validation=data.validation,
         test=data.test,
         scale="none" if is_scaled else data.scale,

@@ -172,10 +172,10 @@ class MaskChains(Markov):
         if not companions.is_started and not is_inside[cold].all():
             return
         companions.advance(model, here[cold], float(rungs[0]), self.settings.seed, self.chains[:: self.rungs])
-        masks, is_asked = np.zeros_like(here), np.zeros(len(here), bool)
+        masks, is_visited = np.zeros_like(here), np.zeros(len(here), bool)
         # A mask with items that have no terms is none that a companion could take over.
-        masks[cold], is_asked[cold] = companions.masks[:, 0], is_inside[cold]
-        self.gates.visits = Visits(masks, is_asked, companions.scale)
+        masks[cold], is_visited[cold] = companions.masks[:, 0], is_inside[cold]
+        self.gates.visits = Visits(masks, is_visited, companions.scale)
         at = np.concatenate([rungs[ladder.rung] for ladder in ladders])
         try:
             self._decide(state, self._rule(at), plan, 1, tally)
@@ -186,7 +186,7 @@ class MaskChains(Markov):
             if has_moved[chain].any():
                 companions.masks[chain, 0] = here[replica]
                 companions.accepted += 1
-        companions.asked += int(is_asked.sum())
+        companions.asked += int(is_visited.sum())
 
     def coldest(self, ladders: list[Ladder]) -> list[int]:
         """Return the replica of each chain at the lowest temperature."""

@@ -42,13 +42,13 @@ class Visits(NamedTuple):
     ----------
     masks : ndarray of bool, shape (R, M)
         Of the active items; the others are dropped.
-    is_asked : ndarray of bool, shape (R,)
+    is_visited : ndarray of bool, shape (R,)
     scale : float
         What the model is multiplied by.
     """
 
     masks: BoolArray
-    is_asked: BoolArray
+    is_visited: BoolArray
     scale: float
 
 
@@ -98,7 +98,7 @@ class SurrogateGates(GatesBySign):
         here = chain.position > 0
         there = np.zeros_like(here)
         there[:, model.active] = visits.masks
-        changes = (here != there) & visits.is_asked[:, None]
+        changes = (here != there) & visits.is_visited[:, None]
         size = changes.sum(axis=1)
         replicas, most = len(here), int(max(size.max(), 1))
         sites, weights = np.full((replicas, 1, most), -1), np.full((replicas, 1, most), np.nan)

@@ -100,10 +100,10 @@ def choose_adapter(
         trial = _try(model, rows, plain._replace(fields=fields), n_outputs, task)
         return plain._replace(fields=fields) if trial is None else trial.adapter
     flat = _try(model, rows, plain, n_outputs, task)
-    for wanted in _shapes(image_shape, rows):
-        if flat is not None and wanted[0].kind != "float":
+    for shape in _shapes(image_shape, rows):
+        if flat is not None and shape[0].kind != "float":
             continue  # whole numbers are for models that take nothing else
-        shaped = _try(model, rows, plain._replace(fields=wanted), n_outputs, task)
+        shaped = _try(model, rows, plain._replace(fields=shape), n_outputs, task)
         if shaped is None:
             continue
         same = flat is not None and torch.equal(flat.outputs, shaped.outputs)

@@ -121,7 +121,7 @@ def restore_classifiers(
     McpruneError
         Model or data are missing or others than those of the run.
     """
-    if content["is_users_model"] and model is None and not config.model.is_file:
+    if content["is_users_model"] and model is None and not config.names_model_file():
         raise ConfigError(
             f"The classifier of {name} came from Python, and its code is not in the folder. "
             "Sample from Python: mcprune.sample(..., model=model)."

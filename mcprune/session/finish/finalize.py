@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import nn
 
-from mcprune.config.budgets import PICOSECONDS
 from mcprune.exporters.footprint import macs, parameters
 from mcprune.models.adapters import adapter_of
 from mcprune.session.build.plan import Plan
 from mcprune.session.build.shown import ShownSites
 from mcprune.session.finish.baselines import Scores, finetuned_baselines, plan_comparison, retrained_baselines
+from mcprune.session.finish.mask_costs import mask_costs
 from mcprune.session.finish.retrain import PartlyTrained, Refit
 from mcprune.session.interrupt import Interrupt
 from mcprune.sites.weights import nonzero_weights
@@ -23,11 +23,9 @@ from mcprune.storage.answer import sentence, simpler_way
 from mcprune.storage.events import (
     Adapted,
     BeforeAfter,
-    CostBudget,
     ErrorRate,
     Event,
     Hardened,
-    MaskCost,
     Note,
     Playoff,
     RunDone,
@@ -90,37 +88,6 @@ def outcome_of(done: RunDone) -> Outcome:
     """Return the outcome that the last event of a run in this process carries."""
     assert isinstance(done.outcome, Outcome)
     return done.outcome
-
-
-def cost_budgets(plan: Plan) -> list[CostBudget]:
-    """Return the limits on costs of a plan."""
-    space = plan.space
-    bounds = zip(space.budget.costs, space.whole.limits.tolist(), space.smallest.tolist(), strict=True)
-    latency = plan.config.problem.latency  # the limit of its fit is moved until the measured latency keeps the bound
-    return [
-        CostBudget(
-            cost.unit,
-            round(latency * PICOSECONDS) if latency is not None and cost.unit == "latency" else int(cost.limit),
-            whole,
-            smallest,
-        )
-        for cost, whole, smallest in bounds
-    ]
-
-
-def mask_costs(plan: Plan, mask: BoolArray) -> tuple[MaskCost, ...]:
-    """Return each cost of a mask that the budget bounds."""
-    space = plan.space
-    names = None if space.items is None else tuple(map(str, space.names(mask)))
-    costs = []
-    for part, limits, used in zip(space.budget.costs, cost_budgets(plan), space.costs_of(mask).tolist(), strict=True):
-        counts = space.classes.count(space.items_of(mask)) if part.costs is None else part.costs.counts(mask)
-        if limits.unit == "latency" and plan.measured_latency is not None:
-            used = plan.measured_latency
-        costs.append(
-            MaskCost(limits.unit, limits.limit, limits.total, limits.smallest, used, tuple(counts.tolist()), names)
-        )
-    return tuple(costs)
 
 
 def finalize(

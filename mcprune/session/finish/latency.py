@@ -41,8 +41,8 @@ def within_latency(search: Searched, mask: BoolArray) -> BoolArray:
     ConfigError
         No smaller model keeps the bound.
     """
-    plan, problem = search.plan, search.plan.config.problem
-    if problem.latency is None:
+    plan, problem = search.plan, search.plan.config.bounded_latency()
+    if problem is None or problem.latency is None:
         return mask
     place = next(place for place, cost in enumerate(plan.space.budget.costs) if cost.unit == "latency")
     timed = latency_model(problem, plan.model, plan.sites, plan.splits.n_inputs)

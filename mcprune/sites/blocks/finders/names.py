@@ -64,10 +64,10 @@ def child(module: nn.Module, names: Iterable[str]) -> tuple[str, nn.Module] | No
     A Sequential with one projection and dropout counts as that projection.
     """
     by_name = {name.lower(): (name, layer) for name, layer in module.named_children()}
-    for wanted in names:
-        if wanted not in by_name:
+    for needed in names:
+        if needed not in by_name:
             continue
-        name, layer = by_name[wanted]
+        name, layer = by_name[needed]
         if is_projection(layer):
             return name, layer
         if type(layer) is nn.Sequential:
