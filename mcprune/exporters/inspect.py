@@ -21,9 +21,9 @@ from mcprune.sites.blocks.description import KINDS as BLOCK_KINDS
 from mcprune.sites.blocks.find import sub_blocks
 from mcprune.sites.channels.calls import TRANSPOSED
 from mcprune.sites.channels.groups import ChannelGroup, channel_groups
-from mcprune.sites.costs import CONVOLUTIONS, UNITS, model_costs
+from mcprune.sites.costs.count import CONVOLUTIONS, UNITS, model_costs
+from mcprune.sites.costs.traced import positions
 from mcprune.sites.site_map import SiteMap, hidden_layers, site_map
-from mcprune.sites.traced_costs import positions
 from mcprune.sites.weights import weighted_layers
 from mcprune.storage.pruned_model import PrunedModel
 from mcprune.surgery.trial import block_reasons, refusals

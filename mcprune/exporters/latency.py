@@ -19,7 +19,7 @@ from torch import nn
 from mcprune.errors import ModelError
 from mcprune.exporters.footprint import in_turns
 from mcprune.random import Stream, generator
-from mcprune.sites.cost_terms import Costs, CostTerms
+from mcprune.sites.costs.terms import Costs, CostTerms
 from mcprune.sites.site_map import SiteMap
 from mcprune.surgery.shrink import shrink
 from mcprune.types import BoolArray, FloatArray, IntArray

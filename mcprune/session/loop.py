@@ -90,13 +90,7 @@ def run(
             ranks.broadcast({"options": None})
         # The data set is in no variable, so that its memory is freed once its parts are made.
         yield from start_run(
-            config,
-            load_dataset(config),
-            folder,
-            controller=controller,
-            callbacks=callbacks,
-            ranks=ranks,
-            began=began,
+            config, load_dataset(config), folder, controller=controller, callbacks=callbacks, ranks=ranks, began=began
         )
     finally:
         folder.close()

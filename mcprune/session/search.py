@@ -124,8 +124,7 @@ class Search(SearchStatus):
             began_search += time.monotonic() - block_began  # a pause is not part of it
             if text := self.method.announce(state.method, self.pace.progress(block + 1)):
                 yield Stage("start", text)
-            block_began = time.monotonic()
-            self.is_between = False
+            block_began, self.is_between = time.monotonic(), False
             info = yield from self._advance(block)
             self._time_block(time.monotonic() - block_began)
             if not block and self.method.uses_blocks:

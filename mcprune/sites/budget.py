@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mcprune.sites.cost_terms import Costs
+from mcprune.sites.costs.terms import Costs
 from mcprune.types import IntArray
 
 

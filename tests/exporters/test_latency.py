@@ -10,7 +10,7 @@ from mcprune.exporters import latency
 from mcprune.exporters.latency import LatencyModel, LatencyTable, cut_latency
 from mcprune.models.flops import multiply_accumulates
 from mcprune.models.mlp import MLP
-from mcprune.sites.costs import model_costs
+from mcprune.sites.costs.count import model_costs
 from mcprune.sites.site_map import site_map
 
 

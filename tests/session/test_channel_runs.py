@@ -95,7 +95,7 @@ def test_a_users_network_is_pruned_and_retrained_on_what_was_found(monkeypatch):
 @pytest.mark.parametrize(("unit", "share"), slow_but([("macs", 0.3), ("parameters", 0.45)], "macs"))
 def test_a_budget_in_a_cost_is_held_by_the_cut_network_and_no_channel_more_fits(unit, share):
     from mcprune.exporters.footprint import macs, parameters
-    from mcprune.sites.costs import model_costs
+    from mcprune.sites.costs.count import model_costs
     from mcprune.sites.site_map import site_map
 
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ from mcprune.chain import moves
 from mcprune.objectives.classification import CrossEntropy
 from mcprune.session.build.budget import make_space
 from mcprune.sites.budget import Budget, CostBudget, CountBudget
-from mcprune.sites.cost_terms import Layer, costs_of
+from mcprune.sites.costs.terms import Layer, costs_of
 from mcprune.sites.items import Fixed, Item
 from mcprune.sites.named_sites import TiedItems
 from mcprune.sites.site_map import SiteGroup, SiteMap

@@ -5,7 +5,7 @@ import torch
 
 from mcprune.errors import ModelError
 from mcprune.models.flops import multiply_accumulates
-from mcprune.sites.costs import model_costs
+from mcprune.sites.costs.count import model_costs
 from mcprune.sites.site_map import site_map
 from mcprune.surgery.shrink import shrink
 from tests.shared.transformers_nets import NETS, TorchNet

@@ -7,7 +7,7 @@ from torch import nn
 
 from mcprune.models.flops import multiply_accumulates
 from mcprune.models.registry import build
-from mcprune.sites.costs import model_costs
+from mcprune.sites.costs.count import model_costs
 from mcprune.sites.site_map import site_map
 from mcprune.surgery.shrink import shrink
 

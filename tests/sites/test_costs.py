@@ -10,7 +10,7 @@ from mcprune.exporters.footprint import macs
 from mcprune.models.mlp import MLP
 from mcprune.session.build.budget import make_space
 from mcprune.sites.budget import Budget, CostBudget
-from mcprune.sites.costs import Layer, costs_of, model_costs
+from mcprune.sites.costs.count import Layer, costs_of, model_costs
 from mcprune.sites.site_map import SiteGroup, SiteMap, site_map
 from mcprune.surgery.shrink import shrink
 

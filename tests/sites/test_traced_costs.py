@@ -14,7 +14,7 @@ from mcprune.models.registry import build
 from mcprune.session.build.budget import make_space
 from mcprune.sites.budget import Budget, CostBudget
 from mcprune.sites.channels.groups import channel_groups
-from mcprune.sites.costs import model_costs
+from mcprune.sites.costs.count import model_costs
 from mcprune.sites.site_map import SiteMap, site_map
 from mcprune.sites.weights import with_zeros
 from mcprune.surgery.shrink import shrink

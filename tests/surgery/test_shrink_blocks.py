@@ -8,7 +8,7 @@ from torch import nn
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.attention import NarrowAttention, PlainAttention, Skipped
 from mcprune.models.flops import multiply_accumulates
-from mcprune.sites.costs import model_costs
+from mcprune.sites.costs.count import model_costs
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
 from mcprune.surgery.shrink import shrink

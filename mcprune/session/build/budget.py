@@ -18,7 +18,7 @@ from mcprune.errors import ConfigError
 from mcprune.methods.columns import best_columns
 from mcprune.session.build.latency import latency_budget
 from mcprune.sites.budget import Budget, CostBudget, CountBudget
-from mcprune.sites.costs import model_costs
+from mcprune.sites.costs.count import model_costs
 from mcprune.sites.items import NOTHING_FIXED, Fixed
 from mcprune.sites.named_sites import TiedItems, fixed_sites, settle_groups
 from mcprune.sites.patterns import pattern_of

@@ -13,7 +13,7 @@ from mcprune.config.sections.problem import Problem
 from mcprune.errors import ConfigError
 from mcprune.exporters.latency import LatencyModel, LatencyTable
 from mcprune.sites.budget import CostBudget
-from mcprune.sites.costs import model_costs
+from mcprune.sites.costs.count import model_costs
 from mcprune.sites.site_map import SiteMap
 
 MICRO = 1e-6

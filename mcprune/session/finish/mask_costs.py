@@ -13,7 +13,9 @@ def cost_budgets(plan: Plan) -> list[CostBudget]:
     space = plan.space
     bounds = zip(space.budget.costs, space.whole.limits.tolist(), space.smallest.tolist(), strict=True)
     bounded = plan.config.bounded_latency()
-    latency = None if bounded is None else bounded.latency  # the limit of its fit is moved until the measured latency keeps the bound
+    latency = (
+        None if bounded is None else bounded.latency
+    )  # the limit of its fit is moved until the measured latency keeps the bound
     return [
         CostBudget(
             cost.unit,

@@ -20,7 +20,7 @@ from mcprune.methods.markov.method import Markov
 from mcprune.objectives.classification import CrossEntropy
 from mcprune.session.build.budget import make_space
 from mcprune.sites.budget import Budget, CostBudget
-from mcprune.sites.cost_terms import Costs, CostTerms
+from mcprune.sites.costs.terms import Costs, CostTerms
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.items import Fixed, Item
 from mcprune.sites.named_sites import TiedItems

@@ -15,7 +15,7 @@ from mcprune.methods.markov.enforce.cost_budget import enforce_budget
 from mcprune.models.mlp import MLP
 from mcprune.session.build.budget import make_space
 from mcprune.sites.budget import Budget, CostBudget, Goal
-from mcprune.sites.costs import model_costs
+from mcprune.sites.costs.count import model_costs
 from mcprune.sites.site_map import site_map
 
 

@@ -15,7 +15,7 @@ from mcprune.models.flops import module_products, multiply_accumulates
 from mcprune.models.projections import has_bias, n_inputs, n_outputs
 from mcprune.sites.blocks.description import SubBlock
 from mcprune.sites.blocks.trace import Trace, trace
-from mcprune.sites.cost_terms import Costs, Layer, costs_of
+from mcprune.sites.costs.terms import Costs, Layer, costs_of
 from mcprune.sites.site_map import SiteMap
 
 

@@ -16,12 +16,12 @@ from mcprune.models.forward import home
 from mcprune.models.layers import ELEMENTWISE
 from mcprune.models.modes import evaluating
 from mcprune.models.parametrized import folded
-from mcprune.sites.blocks.costs import block_costs
 from mcprune.sites.channels.calls import CONVOLUTIONS, TRANSPOSED
-from mcprune.sites.cost_terms import UNITS, Costs, Layer, costs_of
+from mcprune.sites.costs.blocks import block_costs
+from mcprune.sites.costs.terms import UNITS, Costs, Layer, costs_of
+from mcprune.sites.costs.traced import traced_costs
 from mcprune.sites.layer_chains import chain_of, row_shape
 from mcprune.sites.site_map import SiteMap
-from mcprune.sites.traced_costs import traced_costs
 
 __all__ = ["CONVOLUTIONS", "UNITS", "Costs", "Layer", "costs_of", "model_costs"]
 

@@ -19,7 +19,7 @@ from mcprune.models.modes import evaluating
 from mcprune.sites.channels.calls import CONVOLUTIONS, NORMS, TRANSPOSED
 from mcprune.sites.channels.choice import why_missing
 from mcprune.sites.channels.groups import ChannelGroup, channel_groups
-from mcprune.sites.cost_terms import Costs, Layer, costs_of
+from mcprune.sites.costs.terms import Costs, Layer, costs_of
 from mcprune.sites.site_map import SiteMap
 
 PRODUCTS = (nn.Linear, *CONVOLUTIONS)

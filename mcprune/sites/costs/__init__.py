@@ -1,0 +1,1 @@
+"""What sites cost: parameters, multiply-accumulates, latency."""
