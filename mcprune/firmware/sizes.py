@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
 
+from mcprune.errors import ModelError
 from mcprune.firmware.costs import layer_costs
 from mcprune.firmware.network import FixedNetwork
 from mcprune.firmware.solver import Solved, has_solver, solve_layers
@@ -50,7 +52,10 @@ def layer_sizes(network: FixedNetwork, *, use_solver: bool = True) -> list[Layer
     counted = layer_costs(network)
     digits = sum(row.digits for row in counted)
     is_solved = use_solver and digits <= SOLVED_DIGITS and has_solver()
-    solved: list[Solved] | list[None] = solve_layers(network) if is_solved else [None] * len(counted)
+    solved: list[Solved] | list[None] = [None] * len(counted)
+    if is_solved:
+        with suppress(ModelError):  # a network that the solver cannot take
+            solved = solve_layers(network)
     return [
         LayerSize(
             f"{layer.weight.shape[1]} x {layer.weight.shape[0]}",

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from mcprune.errors import ConfigError, ModelError, brief
+from mcprune.firmware.costs import costs
 from mcprune.firmware.fixed_point import FixedFormat, requantize
 from mcprune.firmware.network import FixedLayer, FixedNetwork
 from mcprune.random import Stream, generator
@@ -96,7 +97,10 @@ def counter(unit: Literal["adders", "luts"]) -> Callable[[FixedNetwork], int]:
     """Return the solver's count of a network's adders or look-up tables, layer by layer."""
 
     def count(network: FixedNetwork) -> int:
-        layers = solve_layers(network)
+        try:
+            layers = solve_layers(network)
+        except ModelError:  # what the solver cannot take is counted without sharing, which is never less
+            return costs(network).of(unit)
         return ceil(sum(solved.adders if unit == "adders" else solved.luts for solved in layers))
 
     return count
@@ -125,7 +129,12 @@ def trace_layers(source: FixedFormat, layers: Sequence[FixedLayer]) -> Program:
     """Return alkaid's program of layers whose rounding is 'floor', compared with the integers on drawn rows."""
     need_solver()
     tools: Any = import_module(f"{PACKAGE}.trace")
-    first, values = _symbolic(tools, source, layers)
+    try:
+        first, values = _symbolic(tools, source, layers)
+    except AssertionError as error:  # alkaid 0.8.2 does not take some sums of several signals of one bit
+        raise ModelError(
+            f"{PACKAGE} cannot trace this network: {brief(error)}. Try another version of {PACKAGE}."
+        ) from error
     drawn = generator(0, Stream.SOLVER_ROWS).random((DRAWN, len(source)))
     inputs = np.floor(source.low + drawn * (source.high - source.low + 1)).astype(np.int64) << source.shift
     point, expected = _integers(source, layers, inputs)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fixed_networks import random_network, random_rows
 
-from mcprune.errors import ConfigError
+from mcprune.errors import ConfigError, ModelError
 from mcprune.firmware import solver
 from mcprune.firmware.solver import floor_rounding, has_solver, solve, solve_layers, trace_network
 
@@ -54,3 +54,22 @@ def test_the_sum_over_layers_is_about_the_whole():
     whole, layers = solve(network), solve_layers(network)
     assert sum(layer.luts for layer in layers) == pytest.approx(whole.luts, rel=0.2)
     assert sum(layer.adders for layer in layers) == pytest.approx(whole.adders, rel=0.2)
+
+
+def test_what_the_solver_cannot_take_is_counted_without_sharing(monkeypatch):
+    import mcprune.firmware.solver as module
+    from mcprune.firmware.costs import costs
+    from mcprune.firmware.sizes import layer_sizes
+
+    def fail(*_):
+        raise AssertionError("an interval does not cover all values")
+
+    monkeypatch.setattr(module, "need_solver", lambda: None)
+    monkeypatch.setattr(module, "import_module", lambda name: None)
+    monkeypatch.setattr(module, "_symbolic", fail)
+    network = random_network(1)
+    with pytest.raises(ModelError, match="cannot trace this network: an interval"):
+        module.trace_network(network)
+    assert module.counter("adders")(network) == costs(network).adders
+    monkeypatch.setattr("mcprune.firmware.sizes.has_solver", lambda: True)
+    assert [row.solved for row in layer_sizes(network)] == [None] * 3
