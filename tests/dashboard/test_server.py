@@ -24,7 +24,7 @@ class Served:
         self.close = b"Connection: close\r\n\r\n"
 
     def connect(self):
-        return socket.create_connection(("127.0.0.1", self.server.port), timeout=20.0)
+        return socket.create_connection(("127.0.0.1", self.server.port), timeout=120.0)
 
     def raw(self, text):
         """Send bytes and return all that comes back until the server closes."""
@@ -114,7 +114,7 @@ def test_three_hundred_requests_in_one_line_are_answered_in_turn(served):
 
 
 def test_a_request_that_trickles_is_given_up_the_first_and_a_further_one(served, monkeypatch):
-    monkeypatch.setattr(guard, "PATIENCE", 0.4)
+    monkeypatch.setattr(guard, "PATIENCE", 1.5)  # a loaded machine may stand still for a moment before the first bytes
     with served.connect() as first, served.connect() as further, served.connect() as body:
         further.sendall(b"GET /state HTTP/1.1\r\n" + served.good + b"\r\n")
         assert further.recv(65536).startswith(b"HTTP/1.1 200")

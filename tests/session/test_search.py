@@ -1,4 +1,4 @@
-"""The search's estimate of the time that is left."""
+"""The search's estimate of the time that is left, by a clock of the test's own."""
 
 import time
 
@@ -8,19 +8,19 @@ from mcprune.session.loop import run
 from mcprune.session.search import Search
 from mcprune.storage.events import Progress
 
-SLOW = 1.5  # seconds of a first block that compiles the engine
+SLOW, EACH = 1.5, 0.01  # seconds of a first block that compiles the engine, and of the others
 
 
 @pytest.fixture
 def slow_start(monkeypatch):
-    """The first block of a run takes long, as with a new installation."""
-    advance = Search._advance
+    """Time passes in blocks alone, and the first one takes long, as with a new installation."""
+    now, advance = [0.0], Search._advance
 
     def slowly(self, block):
-        if block == 0:
-            time.sleep(SLOW)
+        now[0] += EACH if block else SLOW
         return advance(self, block)
 
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(Search, "_advance", slowly)
 
 
