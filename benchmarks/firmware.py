@@ -30,13 +30,13 @@ import numpy as np
 from common import machine, parser, write
 
 from mcprune.data.prepare import Splits
-from mcprune.firmware.costs import Unit, costs
+from mcprune.firmware.counting.costs import Unit, costs
+from mcprune.firmware.counting.solver import counter
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork
 from mcprune.firmware.polish.engine.chain import Chain, Walk
 from mcprune.firmware.polish.polish import polish
 from mcprune.firmware.polish.settings import PolishSettings
-from mcprune.firmware.solver import counter
 
 FRONT = 16  # networks of a front that are measured, of at most LARGEST digits
 LARGEST = 600

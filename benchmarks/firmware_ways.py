@@ -16,14 +16,14 @@ import numpy as np
 
 from mcprune.data.load import load
 from mcprune.data.prepare import Rows, Splits, prepare
-from mcprune.firmware.costs import costs
+from mcprune.firmware.counting.costs import costs
+from mcprune.firmware.counting.solver import solve
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork, Origin
 from mcprune.firmware.polish.engine.chain import accuracy, fit_scale, mean_loss
 from mcprune.firmware.polish.objective_walk import fast_value
 from mcprune.firmware.qat.choose import train_choices
 from mcprune.firmware.qat.fit import Training
-from mcprune.firmware.solver import solve
 from mcprune.objectives.named import make_objective
 from mcprune.objectives.ranking import BackgroundAt
 

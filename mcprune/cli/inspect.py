@@ -42,7 +42,7 @@ def inspect(arguments: list[str]) -> int:
     from mcprune.data.load import load
     from mcprune.exporters.inspect import FIRMWARE, HEADER
     from mcprune.exporters.inspect import inspect as look
-    from mcprune.firmware.model_sizes import firmware_table
+    from mcprune.firmware.counting.model_sizes import firmware_table
     from mcprune.models.own_file import model_of_file
     from mcprune.models.registry import build
 
@@ -75,9 +75,9 @@ def inspect(arguments: list[str]) -> int:
 def _inspect_folder(folder: str) -> int:
     """Print the sizes in firmware of a fixed-point network, or of the small model of a run."""
     from mcprune.exporters.inspect import FIRMWARE
-    from mcprune.firmware.model_sizes import firmware_sizes, firmware_table
+    from mcprune.firmware.counting.model_sizes import firmware_sizes, firmware_table
+    from mcprune.firmware.counting.sizes import layer_sizes
     from mcprune.firmware.network_files import is_network, load_network
-    from mcprune.firmware.sizes import layer_sizes
     from mcprune.storage.pruned_model import load_described
 
     if is_network(folder):

@@ -16,7 +16,7 @@ from mcprune.dashboard.controller import Accepted, Invalid, NotNow
 from mcprune.dashboard.series import Series, Stream
 from mcprune.dashboard.server import Server
 from mcprune.data.prepare import Splits
-from mcprune.firmware.costs import costs
+from mcprune.firmware.counting.costs import costs
 from mcprune.firmware.polish.engine.chain import MIXTURE, accuracy, mean_loss
 from mcprune.firmware.polish.engine.digit_kernels import ACCEPTED, EVALUATED, PROPOSED
 from mcprune.firmware.polish.polish import Polished

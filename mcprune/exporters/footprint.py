@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from mcprune.errors import McpruneError
-from mcprune.firmware.model_sizes import firmware_sizes
-from mcprune.firmware.sizes import LayerSize
+from mcprune.firmware.counting.model_sizes import firmware_sizes
+from mcprune.firmware.counting.sizes import LayerSize
 from mcprune.models.flops import multiply_accumulates
 from mcprune.models.registry import build
 from mcprune.storage.events import RunDone, RunStarted

@@ -14,8 +14,8 @@ from torch import nn
 
 from mcprune.errors import ConfigError, ModelError
 from mcprune.exporters.footprint import parameters
-from mcprune.firmware.model_sizes import RULE, firmware_sizes, firmware_table
-from mcprune.firmware.sizes import LayerSize
+from mcprune.firmware.counting.model_sizes import RULE, firmware_sizes, firmware_table
+from mcprune.firmware.counting.sizes import LayerSize
 from mcprune.models.flops import multiply_accumulates
 from mcprune.sites.blocks.description import KINDS as BLOCK_KINDS
 from mcprune.sites.blocks.find import sub_blocks

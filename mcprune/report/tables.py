@@ -9,7 +9,7 @@ import numpy as np
 
 from mcprune.config.knobs import unused_knobs
 from mcprune.exporters.footprint import Footprint, Footprints
-from mcprune.firmware.model_sizes import RULE, firmware_table
+from mcprune.firmware.counting.model_sizes import RULE, firmware_table
 from mcprune.report.charts import curves
 from mcprune.report.mixing import FEWEST, mixing
 from mcprune.report.page import Page

@@ -11,7 +11,7 @@ from polish_problem import settings_of, splits_of, start_network
 
 from mcprune.dashboard.controller import Invalid, NotNow
 from mcprune.dashboard.polish_page import PolishPage
-from mcprune.firmware.costs import costs
+from mcprune.firmware.counting.costs import costs
 from mcprune.firmware.polish.polish import polish
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from mcprune.firmware.model_sizes import MOST, firmware_sizes, firmware_table
-from mcprune.firmware.sizes import HEADER
+from mcprune.firmware.counting.model_sizes import MOST, firmware_sizes, firmware_table
+from mcprune.firmware.counting.sizes import HEADER
 from mcprune.models.mlp import MLP
 
 

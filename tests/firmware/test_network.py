@@ -9,7 +9,7 @@ from fixed_networks import random_network, random_rows, reference_logits
 
 from mcprune.data.scale import Scaler
 from mcprune.errors import DataError, FolderError, ModelError
-from mcprune.firmware.costs import costs, layer_costs
+from mcprune.firmware.counting.costs import costs, layer_costs
 from mcprune.firmware.dead import remove_dead, trim_formats
 from mcprune.firmware.fixed_point import FixedFormat, quantize, uniform_format
 from mcprune.firmware.network import FixedLayer, FixedNetwork, Origin, plain_origin

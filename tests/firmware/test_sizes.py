@@ -3,9 +3,9 @@
 import pytest
 from fixed_networks import random_network
 
-from mcprune.firmware.costs import costs
-from mcprune.firmware.sizes import HEADER, layer_sizes, size_rows, total_size
-from mcprune.firmware.solver import has_solver
+from mcprune.firmware.counting.costs import costs
+from mcprune.firmware.counting.sizes import HEADER, layer_sizes, size_rows, total_size
+from mcprune.firmware.counting.solver import has_solver
 
 
 @pytest.mark.parametrize("seed", range(8))

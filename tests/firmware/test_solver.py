@@ -5,8 +5,8 @@ import pytest
 from fixed_networks import random_network, random_rows
 
 from mcprune.errors import ConfigError, ModelError
-from mcprune.firmware import solver
-from mcprune.firmware.solver import floor_rounding, has_solver, solve, solve_layers, trace_network
+from mcprune.firmware.counting import solver
+from mcprune.firmware.counting.solver import floor_rounding, has_solver, solve, solve_layers, trace_network
 
 needs_alkaid = pytest.mark.skipif(not has_solver(), reason="alkaid is not installed")
 
@@ -57,9 +57,9 @@ def test_the_sum_over_layers_is_about_the_whole():
 
 
 def test_what_the_solver_cannot_take_is_counted_without_sharing(monkeypatch):
-    import mcprune.firmware.solver as module
-    from mcprune.firmware.costs import costs
-    from mcprune.firmware.sizes import layer_sizes
+    import mcprune.firmware.counting.solver as module
+    from mcprune.firmware.counting.costs import costs
+    from mcprune.firmware.counting.sizes import layer_sizes
 
     def fail(*_):
         raise AssertionError("an interval does not cover all values")
@@ -71,5 +71,5 @@ def test_what_the_solver_cannot_take_is_counted_without_sharing(monkeypatch):
     with pytest.raises(ModelError, match="cannot trace this network: an interval"):
         module.trace_network(network)
     assert module.counter("adders")(network) == costs(network).adders
-    monkeypatch.setattr("mcprune.firmware.sizes.has_solver", lambda: True)
+    monkeypatch.setattr("mcprune.firmware.counting.sizes.has_solver", lambda: True)
     assert [row.solved for row in layer_sizes(network)] == [None] * 3

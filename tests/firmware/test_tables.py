@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from mcprune.firmware.counting.solver import has_solver, solve
+from mcprune.firmware.counting.tables import layer_luts
 from mcprune.firmware.fixed_point import uniform_format
 from mcprune.firmware.network import FixedLayer, FixedNetwork, plain_origin
-from mcprune.firmware.solver import has_solver, solve
-from mcprune.firmware.tables import layer_luts
 
 
 def network_of(weights, bits=4, bias=0, *, relu=False):

@@ -5,7 +5,7 @@ import pytest
 from fixed_networks import random_network, random_rows
 
 from mcprune.data.prepare import Rows
-from mcprune.firmware.costs import costs
+from mcprune.firmware.counting.costs import costs
 from mcprune.firmware.polish.engine.arrays import network_of
 from mcprune.firmware.polish.engine.chain import Chain, mean_loss
 

@@ -66,7 +66,7 @@ def test_split_gives_views_of_arrays_and_tensors():
         ("input", "'inputs'"),
         ("inputs,inputs", "twice"),
         ("filters", "no kind of site"),
-        ("digits", "mcprune polish FOLDER --keep N"),
+        ("digits", "mcprune run --sites digits, or mcprune polish"),
         ("inputs:layers.0", "cannot be read"),
         ("units:", "cannot be read"),
         ("inputs,layers.0", "no kind"),

@@ -13,7 +13,7 @@ from mcprune.errors import ConfigError, FolderError
 if TYPE_CHECKING:
     from mcprune.cli.firmware.start import Start
     from mcprune.data.prepare import Splits
-    from mcprune.firmware.costs import Unit
+    from mcprune.firmware.counting.costs import Unit
     from mcprune.firmware.qat.choose import Choice
 
 OPTIONS = (

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mcprune.cli.firmware.start import Start
 from mcprune.cli.tune import announce, linger, page_port
-from mcprune.firmware.costs import costs
+from mcprune.firmware.counting.costs import costs
+from mcprune.firmware.counting.solver import counter, has_solver
 from mcprune.firmware.polish.polish import Polished, Standing, polish
 from mcprune.firmware.polish.run import SOLVED_UNITS, PolishState
 from mcprune.firmware.polish.settings import PolishSettings
-from mcprune.firmware.solver import counter, has_solver
 from mcprune.report.screens.status_line import StatusLine
 from mcprune.report.terminal import write
 from mcprune.report.text import columns

@@ -62,7 +62,7 @@ def quantize(arguments: list[str]) -> int:
     from mcprune.config.schema import make_config
     from mcprune.data.load import load
     from mcprune.data.prepare import prepare
-    from mcprune.firmware.costs import UNITS
+    from mcprune.firmware.counting.costs import UNITS
     from mcprune.firmware.network_files import is_network, save_network
     from mcprune.firmware.qat.choose import choose, row_losses, train_choices
     from mcprune.firmware.qat.fit import Training, default_batch

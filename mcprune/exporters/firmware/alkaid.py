@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mcprune.errors import ModelError, brief
+from mcprune.firmware.counting.solver import Program, need_solver, summarize, trace_network
 from mcprune.firmware.network import FixedNetwork
-from mcprune.firmware.solver import Program, need_solver, summarize, trace_network
 from mcprune.types import FloatArray, IntArray
 
 TOP = "mcprune_net"  # the top module

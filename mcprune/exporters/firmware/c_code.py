@@ -10,9 +10,9 @@ import numpy as np
 
 from mcprune.errors import ModelError, brief
 from mcprune.exporters.c_header import comment_text, compiler
+from mcprune.firmware.counting.solver import floor_rounding
 from mcprune.firmware.fixed_point import FixedFormat
 from mcprune.firmware.network import FixedNetwork
-from mcprune.firmware.solver import floor_rounding
 from mcprune.types import AnyArray, IntArray
 
 SECONDS = 120  # limit for the compiler, and for the program

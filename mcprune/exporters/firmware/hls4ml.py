@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from mcprune.errors import ConfigError, ModelError, brief
+from mcprune.firmware.counting.solver import floor_rounding
 from mcprune.firmware.fixed_point import FixedFormat
 from mcprune.firmware.network import FixedNetwork
-from mcprune.firmware.solver import floor_rounding
 from mcprune.types import IntArray, JsonObject
 
 PROJECT = "mcprune_net"

@@ -15,10 +15,10 @@ import numpy as np
 
 from mcprune.errors import ConfigError, ModelError, brief
 from mcprune.exporters.graphs import ENTRANCE, EXIT
+from mcprune.firmware.counting.solver import floor_rounding
 from mcprune.firmware.csd import bit_length
 from mcprune.firmware.fixed_point import FixedFormat
 from mcprune.firmware.network import FixedNetwork
-from mcprune.firmware.solver import floor_rounding
 from mcprune.types import AnyArray, FloatArray, IntArray
 
 EXACT = 1 << 24  # whole numbers below it are floats of 32 bits

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.data.prepare import Rows, Splits
-from mcprune.firmware.costs import Costs, costs
+from mcprune.firmware.counting.costs import Costs, costs
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork
 from mcprune.firmware.network_files import save_network

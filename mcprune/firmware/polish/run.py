@@ -9,7 +9,7 @@ import numpy as np
 
 from mcprune.data.prepare import Rows
 from mcprune.errors import ConfigError
-from mcprune.firmware.costs import Unit, costs
+from mcprune.firmware.counting.costs import Unit, costs
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork
 from mcprune.firmware.polish.bit_moves import bit_round

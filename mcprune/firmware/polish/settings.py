@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from mcprune.errors import ConfigError
-from mcprune.firmware.costs import UNITS, Unit
+from mcprune.firmware.counting.costs import UNITS, Unit
 
 MOVES = ("exchange", "neighbour", "within", "bias", "swap", "remove")
 COOLED = 0.8  # part of the blocks after which the temperature is 0
@@ -26,7 +26,7 @@ class PolishSettings:
     budget : int
         The result costs at most so much.
     unit : {'digits', 'digit-bits', 'ebops', 'adders', 'luts'}
-        Of the budget; see mcprune/firmware/costs.py.
+        Of the budget; see mcprune/firmware/counting/costs.py.
     proposals : int
         In all, those of tried units included.
     blocks : int

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.firmware.costs import costs
+from mcprune.firmware.counting.costs import costs
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork
 from mcprune.firmware.polish.engine import digit_kernels as kernels

@@ -9,7 +9,7 @@ import numpy as np
 
 from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
-from mcprune.firmware.costs import Costs, Unit, costs
+from mcprune.firmware.counting.costs import Costs, Unit, costs
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork, Origin
 from mcprune.firmware.qat.convert import check_equal, to_fixed

@@ -7,7 +7,7 @@ from kinds_table import write_kinds_table
 
 from mcprune.cli.firmware.digits import ROOM, start_of
 from mcprune.cli.main import main
-from mcprune.firmware.costs import costs
+from mcprune.firmware.counting.costs import costs
 from mcprune.firmware.network_files import load_network
 
 QUICK = ["--sites", "digits", "--hidden", "8", "--epochs", "12", "--learning-rate", "0.03", "--seed", "2"]

@@ -7,7 +7,7 @@ import pytest
 from kinds_table import write_kinds_table
 
 from mcprune.cli.main import main
-from mcprune.firmware.costs import UNITS, costs
+from mcprune.firmware.counting.costs import UNITS, costs
 from mcprune.firmware.network_files import DESCRIPTION, NUMBERS, load_network
 
 FEW = ["--proposals", "3000", "--blocks", "6"]

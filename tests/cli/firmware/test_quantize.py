@@ -5,7 +5,7 @@ import pytest
 from kinds_table import write_kinds_table
 
 from mcprune.cli.main import main
-from mcprune.firmware.costs import costs
+from mcprune.firmware.counting.costs import costs
 from mcprune.firmware.network_files import load_network
 
 QUICK = ["--hidden", "8", "--epochs", "12", "--learning-rate", "0.03", "--penalty", "1e-5,1e-2"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from digit_chains import assert_exact, some_chain
 
-from mcprune.firmware.costs import UNITS, costs
+from mcprune.firmware.counting.costs import UNITS, costs
 from mcprune.firmware.csd import count_digits, signed_digits
 from mcprune.firmware.polish.engine import digit_kernels as kernels
 from mcprune.firmware.polish.engine.arrays import network_of

@@ -5,7 +5,7 @@ import pytest
 from digit_chains import assert_exact, some_chain
 from fixed_networks import random_network
 
-from mcprune.firmware.costs import costs
+from mcprune.firmware.counting.costs import costs
 from mcprune.firmware.fixed_point import requantize
 from mcprune.firmware.polish.bit_moves import bit_moves, bit_round, changed_format
 from mcprune.firmware.polish.engine.arrays import network_of

@@ -5,7 +5,7 @@ from polish_problem import NOTHING, settings_of, splits_of, start_network
 
 from mcprune.data.prepare import Rows
 from mcprune.errors import ConfigError, DataError
-from mcprune.firmware.costs import UNITS, costs
+from mcprune.firmware.counting.costs import UNITS, costs
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network_files import load_network
 from mcprune.firmware.polish.checkpoint import NEWEST, STATE, load_state, save_state

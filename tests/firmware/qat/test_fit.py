@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mcprune.errors import ConfigError, ModelError
-from mcprune.firmware.costs import costs
+from mcprune.firmware.counting.costs import costs
 from mcprune.firmware.network import plain_origin
 from mcprune.firmware.qat.convert import check_equal, to_fixed
 from mcprune.firmware.qat.fit import Snapshot, Training, on_front, train_rounded

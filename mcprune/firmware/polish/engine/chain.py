@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 
 from mcprune.data.prepare import Rows
 from mcprune.errors import DataError
-from mcprune.firmware.costs import UNITS, Unit
+from mcprune.firmware.counting.costs import UNITS, Unit
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork
 from mcprune.firmware.polish.engine import digit_kernels as kernels

@@ -8,7 +8,7 @@ digits in all therefore takes d - 1 adders before common parts are shared, and a
   about proportional to look-up tables.
 - ebops: enclosed bits of each weight times the bits of its input (HGQ's effective bit operations, of the weights alone).
 - adders: sum over dot products of digits - 1. Solvers that share common parts need fewer; this is a bound that needs no solver.
-- luts: look-up tables of these adders and of the ReLUs (mcprune/firmware/tables.py).
+- luts: look-up tables of these adders and of the ReLUs (mcprune/firmware/counting/tables.py).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from mcprune.firmware.counting.tables import layer_luts
 from mcprune.firmware.csd import bit_length, count_digits, enclosed_bits
 from mcprune.firmware.network import FixedNetwork
-from mcprune.firmware.tables import layer_luts
 from mcprune.types import IntArray
 
 Unit = Literal["digits", "digit-bits", "ebops", "adders", "luts"]

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from mcprune.errors import ModelError
+from mcprune.firmware.counting.sizes import HEADER, LayerSize, layer_sizes, size_rows
 from mcprune.firmware.network import plain_origin
 from mcprune.firmware.rounding import round_mlp
-from mcprune.firmware.sizes import HEADER, LayerSize, layer_sizes, size_rows
 from mcprune.random import Stream, generator
 from mcprune.types import AnyArray
 

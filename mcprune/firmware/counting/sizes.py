@@ -6,9 +6,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from mcprune.errors import ModelError
-from mcprune.firmware.costs import layer_costs
+from mcprune.firmware.counting.costs import layer_costs
+from mcprune.firmware.counting.solver import Solved, has_solver, solve_layers
 from mcprune.firmware.network import FixedNetwork
-from mcprune.firmware.solver import Solved, has_solver, solve_layers
 
 HEADER = ("layer", "weights", "digits", "EBOPs", "adders at most", "LUTs at most", "adders shared", "LUTs shared")
 SOLVED_DIGITS = 20_000  # above them the solver takes minutes

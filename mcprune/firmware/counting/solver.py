@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from mcprune.errors import ConfigError, ModelError, brief
-from mcprune.firmware.costs import costs
+from mcprune.firmware.counting.costs import costs
 from mcprune.firmware.fixed_point import FixedFormat, requantize
 from mcprune.firmware.network import FixedLayer, FixedNetwork
 from mcprune.random import Stream, generator

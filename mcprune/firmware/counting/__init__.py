@@ -1,0 +1,1 @@
+"""What a network in fixed point costs: digits, adders, look-up tables, EBOPs."""
