@@ -57,7 +57,7 @@ def test_a_model_of_the_user_is_given_again_and_stays_as_it_is(rows):
     assert all(bool((one == two).all()) for one, two in zip(before, model.parameters(), strict=True))
 
 
-@pytest.mark.slow
+@pytest.mark.long("ten seconds of four more kinds of runs")
 def test_other_methods_and_kinds_of_sites_can_be_sampled_and_budgets_of_costs_cannot(rows, tmp_path):
     gradient = mcprune.prune(*rows, keep=2, method="gradient", out=str(tmp_path / "g"), **QUICK)
     assert gradient.sample(rows, **ROUGH).keep == 2

@@ -95,7 +95,11 @@ def test_a_regression_on_gaps_and_categories(rows):
     assert model.score(X[160:], score[160:]) > 0.6
 
 
-@pytest.mark.parametrize("estimator", [None, LogisticRegression()], ids=["network", "logistic"])
+@pytest.mark.parametrize(
+    "estimator",
+    [None, pytest.param(LogisticRegression(), marks=pytest.mark.long("ten seconds of what the network shows"))],
+    ids=["network", "logistic"],
+)
 def test_a_weight_is_a_repeated_row_and_the_order_has_no_say(rows, estimator):
     X, y, _ = rows
     draw = np.random.default_rng(5)

@@ -36,7 +36,7 @@ print(compilations(0), *Parallel(n_jobs=2)(delayed(compilations)(seed) for seed 
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long("four processes that load and compile")
 def test_worker_processes_compile_nothing(tmp_path):
     """The first process may compile; its workers, and another program, may not."""
     counts = []

@@ -177,7 +177,7 @@ def test_not_fitted(estimator, few):
         estimator.get_support()
 
 
-@pytest.mark.slow
+@pytest.mark.long("a grid search of frames is in test_columns.py")
 def test_grid_search_over_n_in_a_pipeline_and_processes(few):
     pipe = Pipeline(
         [("scale", StandardScaler()), ("select", MarkovSelector(**QUICK)), ("classify", LogisticRegression())]

@@ -118,8 +118,8 @@ def test_costs_by_hand():
     network = FixedNetwork(inputs, layers, 1.0, plain_origin(2, 1))
     first, second = layer_costs(network)
     # The accumulator of unit 1 reaches 7*8 + 4*7 + 1 = 85: 7 bits, the lowest by the bias.
-    assert first == (3, 5, 4 * 2 + 4 * 2 + 3 + 7, 4 * 2 + 4 * 3 + 3 * 1, 1 + 2)
-    assert second == (2, 3, 5 + 2 * 2, 5 * 1 + 2 * 3, 2)
+    assert first[:5] == (3, 5, 4 * 2 + 4 * 2 + 3 + 7, 4 * 2 + 4 * 3 + 3 * 1, 1 + 2)
+    assert second[:5] == (2, 3, 5 + 2 * 2, 5 * 1 + 2 * 3, 2)  # luts: test_tables.py
     assert costs(network).digits == 8
     assert costs(network).of("digit-bits") == 26 + 9
 

@@ -175,7 +175,9 @@ def _logits(raw: object, n_outputs: int, task: str) -> tuple[str | int | None, t
 
 @torch.no_grad()
 def refuse_state(model: nn.Module, rows: torch.Tensor) -> None:
-    """Refuse a model whose outputs for rows depend on the rows of earlier calls: its losses would depend on the order of candidates.
+    """Refuse a model whose outputs for a row depend on the rows of earlier calls, or on the order of the rows of a batch.
+
+    Its losses would depend on the order of candidates, and a prediction on the rows beside it.
 
     Parameters
     ----------
@@ -204,6 +206,16 @@ def refuse_state(model: nn.Module, rows: torch.Tensor) -> None:
         raise ModelError(
             f"{type(model).__name__} keeps a state between calls: its outputs for the same rows differ after it has seen other rows. "
             "Start from a fresh state in each forward pass, such as h = None for a recurrent layer."
+        )
+    with evaluating(model), torch_seed(1):
+        # What is random belongs to the place of a row, so only a model without chance is asked.
+        if not torch.allclose(first, model(one), rtol=10 * bound, atol=bound, equal_nan=True):
+            return
+        turned = model(one.flip(0)).flip(0)
+    if not torch.allclose(first, turned, rtol=10 * bound, atol=bound, equal_nan=True):
+        raise ModelError(
+            f"{type(model).__name__} mixes the rows of a batch: its outputs for a row change with the order of the rows. A recurrent layer "
+            "takes rows (B, N) for one sequence: give it (B, steps, features) with batch_first=True."
         )
 
 

@@ -50,7 +50,7 @@ def test_informative_columns_win(cheap):
     assert (event.rows, event.sets, len(event.columns)) == (300, 12, 16)
 
 
-@pytest.mark.slow
+@pytest.mark.long("the seconds of two more competitions")
 def test_the_same_seed_gives_the_same_bits(cheap):
     x, y, _ = linear(1, columns=8)
     first, second = outcome(x, y, seed=3), outcome(x, y, seed=3)
