@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from selection import long_but
 from torch import nn
 
 from mcprune.chain.schedules import Schedule
@@ -24,7 +25,9 @@ SETTINGS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    "name", long_but("the same trace under other settings", [*SETTINGS], "warm, soft gates, all moves")
+)
 def test_the_trace_does_not_depend_on_the_evaluator_nor_on_k(name, bench):
     wanted, told = bench.trace(bench.chain("full", lookahead=1, **SETTINGS[name]), BLOCKS)
     assert sum(block.accepted for block in told) > 8  # there is something to be different in

@@ -149,6 +149,7 @@ def test_a_mask_of_columns_is_a_start(table, tmp_path):
         assert again.mask.names == ("size", "color")
 
 
+@pytest.mark.long("ten seconds of sampling")
 def test_how_sure_the_columns_are(table, tmp_path, monkeypatch):
     monkeypatch.setattr(sampling, "ENOUGH", 50.0)
     monkeypatch.setattr(sampling, "MIXED", 1.05)
