@@ -108,3 +108,16 @@ def report(
         print(f"written to {out}")
     if plot is not None:
         plots.write(plot, title, machine(threads), *figures, plots.bars(rows, "What was reached beside each bar"))
+
+
+def count_forwards(seen: list[int]) -> Any:
+    """Return a callback that appends how many rows the candidates of a search have taken through the network, at its end."""
+    from mcprune.session.steering.callbacks import Callback
+    from mcprune.storage.events import Event, Hardened
+
+    class Count(Callback):
+        def on_event(self, event: Event) -> None:
+            if isinstance(event, Hardened):
+                seen.append(event.forwards)
+
+    return Count()

@@ -81,20 +81,12 @@ def by_chain(
 ) -> tuple[np.ndarray, int]:
     """Return the mask of the chain, and how many evaluations it took."""
     import mcprune
-    from mcprune.session.steering.callbacks import Callback
-    from mcprune.storage.events import Hardened
 
     seen: list[int] = []
-
-    class Count(Callback):
-        def on_event(self, event: Any) -> None:
-            if isinstance(event, Hardened):
-                seen.append(event.forwards)
-
     result = mcprune.prune(
         x, y, model=model, sites="blocks", keep=KEEP, frozen=True, epochs=epochs, batch_size=ROWS // 4, train_steps=1, test=0,
         validation=0, eval_on="train", evaluation_rows=f"{ROWS},early={ROWS}", decisions=decisions, lookahead=1, finetune="none",
-        compare="no", seed=seed, threads=1, callbacks=[Count()], progress=False,
+        compare="no", seed=seed, threads=1, callbacks=[common.count_forwards(seen)], progress=False,
     )  # fmt: skip
     return result.mask.support, seen[-1] // ROWS
 

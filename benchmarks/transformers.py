@@ -177,21 +177,13 @@ def mutated(task: Task, mask: np.ndarray, draw: np.random.Generator) -> np.ndarr
 def by_chain(task: Task, epochs: int, **options: Any) -> tuple[np.ndarray, int]:
     """Return the mask of the chain, and the rows that its evaluations have seen."""
     import mcprune
-    from mcprune.session.steering.callbacks import Callback
-    from mcprune.storage.events import Hardened
 
     seen: list[int] = []
-
-    class Count(Callback):
-        def on_event(self, event: Any) -> None:
-            if isinstance(event, Hardened):
-                seen.append(event.forwards)
-
     result = mcprune.prune(
         task.data.train.features[:SEARCHED], task.data.train.targets[:SEARCHED], model=task.model, sites="heads,neurons",
         keep=task.keep, frozen=True, epochs=epochs, test=0, validation=0, eval_on="train", evaluation_rows=f"{ROWS},early={ROWS}",
         decisions=DECISIONS, lookahead=1, finetune="none", compare="no",
-        seed=task.seed, threads=1, callbacks=[Count()], progress=False, **options,
+        seed=task.seed, threads=1, callbacks=[common.count_forwards(seen)], progress=False, **options,
     )  # fmt: skip
     return result.mask.support, seen[-1]
 
