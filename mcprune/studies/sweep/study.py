@@ -76,7 +76,11 @@ class Study:
         self.root, self.setting, self.varied, self.seed = root, setting, varied, int(setting["seeds"][0])
         path = root / JOURNAL
         if not path.exists():
-            check_free(root, force=False)
+            try:
+                check_free(root, force=False)
+            except FolderError:
+                if not path.exists():  # else another process of this sweep wrote the journal since
+                    raise
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 

@@ -116,3 +116,23 @@ def test_a_score_is_of_the_pruned_model_that_a_run_would_make_of_the_training_ro
     plan = make_plan(make_config(**short), data)
     assert {call["rows"] for call in calls} == {len(plan.splits.train.targets)}
     assert holds(calls[-1])
+
+
+def test_a_journal_that_another_process_writes_during_the_check_is_shared(tmp_path, monkeypatch):
+    from mcprune.errors import FolderError
+    from mcprune.studies.sweep import study
+
+    root, check = tmp_path / "shared", study.check_free
+
+    def checked(path, *, force):
+        monkeypatch.setattr(study, "check_free", check)
+        Study(root, SETTING, VARY)  # the other process, between the look at the journal and the check
+        check(path, force=force)
+
+    monkeypatch.setattr(study, "check_free", checked)
+    assert Study(root, SETTING, VARY).take(1).place == 0
+    # The control: a folder of something else is refused as before.
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(FolderError, match="exists"):
+        Study(tmp_path / "other", SETTING, VARY)
