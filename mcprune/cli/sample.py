@@ -1,4 +1,4 @@
-"""`mcprune sample`: how sure each kept site is, by masks drawn from the law of good masks."""
+"""`mcprune sample`: how sure each kept site is, by masks drawn with probabilities exp(-loss / T)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from mcprune.sampling.sample import SampleProgress, SampleSettings
 
 DESCRIPTION = (
-    "Draw masks of exactly n sites by how good they are: several chains at a temperature above 0, evaluated by the frozen classifiers of a "
-    "finished run. Prints how often each site is kept, with the error of that figure, and refuses where the chains do not agree. With "
-    "FOLDER it samples a finished run; with --data it runs first, under the options of mcprune run. The samples are written into the "
-    "folder of the run, and the same command goes on with them. docs/how-sure.md explains what it prints."
+    "Draw masks of exactly n sites, good ones more often: several chains at a temperature above 0, evaluated by the frozen classifiers of a "
+    "finished run. Prints how often each site is kept, with standard errors, and ends with an error if the chains do not agree. With "
+    "FOLDER it samples a finished run; with --data it runs first, with the options of mcprune run. The samples are written into the "
+    "folder of the run; repeat the command to continue. docs/how-sure.md explains what it prints."
 )
 # Options of run that mean something of sampling here: their help.
 REWORDED = {
-    "temperature": "of the law, in the unit of the loss (default: masks that the rows cannot tell apart)",
+    "temperature": "of the draws, in the unit of the loss (default: masks that the rows cannot distinguish)",
     "max_time": "the most seconds of sampling (default: 600)",
     "force": "replace the samples that are there, and with --data a run in the folder (default: no)",
     "quiet": "print errors and the table alone (default: no)",
@@ -45,7 +45,7 @@ def sample_parser() -> Parser:
     parser.option("folder", metavar="FOLDER", nargs="?", help="a finished run, such as runs/digits")
     for name, metavar, text in (
         ("--precision", "P", "largest standard error of P(kept) of a site (default: 0.02)"),
-        ("--chains", "C", "chains from unlike starts, 4 at least (default: 4)"),
+        ("--chains", "C", "chains from different starts, at least 4 (default: 4)"),
         ("--rungs", "R", "temperatures of each chain on a ladder; 1: no ladder (default: 1)"),
         ("--hottest", "X", "of the ladder, in multiples of the temperature (default: 4)"),
     ):

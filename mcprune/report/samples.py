@@ -81,10 +81,10 @@ def law_in_words(samples: Samples) -> str:
         return f"the losses of the masks spread by {spread:.3g}; the error of a difference could not be measured"
     figures = f"their losses spread by {spread:.3g}, and the difference of two has a standard error of {error:.3g}"
     if error / ALIKE <= spread <= error * ALIKE:
-        return f"masks that these rows cannot tell apart ({figures})"
+        return f"masks that these rows cannot distinguish ({figures})"
     if spread < error:
-        return f"fewer masks than these rows cannot tell apart ({figures})"
-    return f"more masks than these rows cannot tell apart ({figures})"
+        return f"fewer masks than these rows cannot distinguish ({figures})"
+    return f"more masks than these rows cannot distinguish ({figures})"
 
 
 def precision_lines(drawn: Drawn) -> Iterator[str]:
@@ -95,12 +95,12 @@ def precision_lines(drawn: Drawn) -> Iterator[str]:
         yield f"P of every site is known to {error:.3f} (asked for {drawn.precision:g})"
     else:
         yield (
-            f"P of every site is known to {error:.3f} only: {drawn.precision:g} takes some {_seconds(drawn.seconds_needed)} more. "
-            "The same command goes on from here."
+            f"P of every site is known to {error:.3f} only: {drawn.precision:g} takes about {_seconds(drawn.seconds_needed)} more. "
+            "The same command continues from here."
         )
     worst = max(samples.loss_r_hat, float(samples.r_hat.max()))
     if worst > MIXED:
-        yield f"warning: R-hat {worst:.3f} is above {MIXED:g}: the chains agree roughly. More time (--max-time) makes it sure."
+        yield f"warning: R-hat {worst:.3f} is above {MIXED:g}: the chains agree only roughly. Give more time (--max-time)."
 
 
 def samples_json(drawn: Drawn) -> JsonObject:
@@ -169,10 +169,10 @@ def _loss_text(drawn: Drawn) -> str:
     samples = drawn.samples
     same = np.flatnonzero((samples.flat_masks == drawn.mask).all(axis=1))
     mean = float(samples.losses.mean())
-    law = f"the masks of the law {mean:.4f} on average, the lowest {samples.best[1]:.4f}"
+    others = f"the drawn masks {mean:.4f} on average, the lowest {samples.best[1]:.4f}"
     if not same.size:
-        return f"no draw; {law}"
-    return f"{samples.flat_losses[same[0]]:.4f}, {law}"
+        return f"not drawn; {others}"
+    return f"{samples.flat_losses[same[0]]:.4f}, {others}"
 
 
 def _seconds(seconds: float) -> str:

@@ -271,7 +271,7 @@ class Session:
         if self.is_frozen():
             raise SamplingError(
                 f"All {samples.chains} chains stand at one mask: none has moved in {samples.draws:,} draws at temperature "
-                f"{samples.temperature:.2g}, so how often good masks keep a site is not known. Give a hotter law, such as {hotter}."
+                f"{samples.temperature:.2g}, so how often good masks keep a site is not known. Give a higher temperature, such as {hotter}."
             )
         worst = int(np.argmax(samples.r_hat))
         worst_r_hat = max(samples.loss_r_hat, float(samples.r_hat[worst]))
@@ -281,7 +281,7 @@ class Session:
             raise SamplingError(
                 f"The {samples.chains} chains do not agree after {samples.draws:,} draws each in {spent:.0f} s: R-hat of {of} is {value}, "
                 f"above {REFUSED:g}, so P(kept) would depend on where they started. Give more time, such as "
-                f"--max-time {_longer(spent)}, or a hotter law, such as {hotter}."
+                f"--max-time {_longer(spent)}, or a higher temperature, such as {hotter}."
             )
         error = float(samples.monte_carlo_error.max())
         needed = self.seconds[1] * max(0.0, (error / self.settings.precision) ** 2 - 1.0)

@@ -92,7 +92,7 @@ class SampleStore:
             remedy = f"Leave {name} out" if before == AUTO else f"Give {name}={before}"
             raise FolderError(
                 f"{str(self.folder)!r} has samples with {name}={before}, not {_worded(now[name])}. "
-                f"{remedy} to go on with them, or replace them with --force."
+                f"{remedy} to continue them, or replace them with --force."
             )
         try:
             deserialize(content["state"], state, "samples")

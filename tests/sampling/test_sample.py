@@ -52,7 +52,7 @@ def test_a_run_is_sampled_to_the_precision(wine):
     assert 0.5 < samples.loss_spread / samples.paired_error < 2.0
     assert np.unique(samples.flat_masks, axis=0).shape[0] > 20
     text = "\n".join(samples_lines(drawn))
-    assert "cannot tell apart" in text
+    assert "cannot distinguish" in text
     assert "proline" in text
     content = samples_json(drawn)
     assert [line["probability"] for line in content["sites"]] == sorted(samples.probability, reverse=True)
@@ -136,7 +136,7 @@ def test_a_precision_that_the_time_does_not_allow_says_what_was_reached(wine, ti
     assert drawn.seconds_needed > 10
     text = "\n".join(samples_lines(drawn))
     assert "only: 0.0005 takes some" in text
-    assert "goes on from here" in text
+    assert "continues from here" in text
 
 
 def test_a_folder_without_classifiers_or_with_broken_ones_is_refused(wine, tmp_path):
