@@ -80,7 +80,7 @@ def samples_more(page: Page, run: EventLog) -> None:
             else f"above {MIXED:g}, so the chains agree roughly"
         )
         page.paragraph(
-            f"{summary.chains} chains of {summary.draws:,} masks from unlike starts, {summary.seconds:.0f} s. "
+            f"{summary.chains} chains of {summary.draws:,} masks from different starts, {summary.seconds:.0f} s. "
             f"R-hat {summary.loss_r_hat:.3f} of the loss, at most {worst:.3f} of a site: {agree}. "
             f"Effective draws: {summary.loss_ess:,.0f} of the loss, at least "
             f"{summary.ess.min():,.0f} of a site. Chains of one law have no trend, and ranks near the dotted line."

@@ -135,7 +135,7 @@ def test_a_precision_that_the_time_does_not_allow_says_what_was_reached(wine, ti
     assert not drawn.is_precise
     assert drawn.seconds_needed > 10
     text = "\n".join(samples_lines(drawn))
-    assert "only: 0.0005 takes some" in text
+    assert "only: 0.0005 takes about" in text
     assert "continues from here" in text
 
 
