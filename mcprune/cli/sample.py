@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mcprune.sampling.sample import SampleProgress, SampleSettings
 
 DESCRIPTION = (
-    "Draw masks of exactly n sites, good ones more often: several chains at a temperature above 0, evaluated by the frozen classifiers of a "
+    "Draw masks of exactly n sites, good ones more often: several chains at a temperature above 0, evaluated by frozen classifiers of a "
     "finished run. Prints how often each site is kept, with standard errors, and ends with an error if the chains do not agree. With "
     "FOLDER it samples a finished run; with --data it runs first, with the options of mcprune run. The samples are written into the "
     "folder of the run; repeat the command to continue. docs/how-sure.md explains what it prints."

@@ -37,7 +37,7 @@ class SiteGroup:
     Attributes
     ----------
     kind : str
-        `inputs`, `units`, `channels` or `weights`.
+        `inputs`, `units`, `channels`, `weights`, `heads`, `neurons` or `blocks`.
     layer : str
         The module's name; empty for inputs. Of channels that share their sites, the first module.
     size : int, sites

@@ -93,21 +93,21 @@ class Playoff(Event):
     Attributes
     ----------
     finalists : list
-        Name, loss and more of each (`Standing`), the winner first.
+        The finalists, the winner first.
     random_loss : float, nats
         Mean loss on random masks of as many sites.
     random_accuracy : float, share
-        Of random masks.
+        Accuracy of random masks.
     lead, lead_error : float, nats
         Mean loss of random masks above that of the winner, and its standard error over the rows.
     is_random : bool
         No finalist differs from random columns by two standard errors, or only on rows that the search has used.
     rows : int, rows
-        Training and validation rows that took part.
+        Training and validation rows that were used.
     steps : list of int
-        Of backprop in each round; a limited time makes them fewer.
+        Steps of backprop in each round; fewer if the time is limited.
     seconds : float, s
-        That it took.
+        Duration.
     """
 
     finalists: tuple[Standing, ...]
@@ -132,7 +132,7 @@ class Refined(Event):
     loss : float or None
         The same under the mask of the result: never above `start_loss`.
     exchanged : int, sites
-        Sites that others have taken the place of.
+        Sites that were exchanged for others.
     rows : int, rows
         Evaluation rows.
     """
@@ -145,12 +145,12 @@ class Refined(Event):
 
 @dataclass(frozen=True)
 class ColumnStatistic:
-    """A column beside its shadows.
+    """A column and its shadows.
 
     Attributes
     ----------
     index : int, sites
-        Its place, counted from 0.
+        Its index, counted from 0.
     name : str
         Of the column.
     statistic, shadow : float, share
@@ -171,12 +171,12 @@ class ColumnStatistic:
 
 @dataclass(frozen=True)
 class ErrorRate(Event):
-    """Columns have competed with their shadows (`fdr`): the kept ones are the most within the false discovery rate that was asked for.
+    """Columns have competed with their shadows (`fdr`): the largest set of columns within the requested false discovery rate is kept.
 
     Attributes
     ----------
     fdr : float, share
-        The rate that was asked for.
+        The requested rate.
     rate : float, share
         The estimated false discovery rate of the kept columns; 0 where none is kept.
     threshold : float or None, share
@@ -186,9 +186,9 @@ class ErrorRate(Event):
     sets : int
         Sets of shadows.
     rows : int, rows
-        Training and validation rows that took part.
+        Training and validation rows that were used.
     seconds : float, s
-        That it took.
+        Duration.
     """
 
     fdr: float
@@ -311,7 +311,7 @@ class RunDone(Event):
     summary : str
         The result in one sentence.
     simpler : str
-        A sentence on simpler ways that do as well within one standard error; empty where there is none.
+        A sentence on simpler methods that do as well within one standard error; empty if there are none.
     is_weighted : bool
         As in `run_started`: the accuracies are shares of the sum of sample weights.
     task : str

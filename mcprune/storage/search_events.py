@@ -104,7 +104,7 @@ class RunStarted(Event):
 
 @dataclass(frozen=True)
 class Note(Event):
-    """What the run has to say in a sentence: a warning, or what an `auto` was resolved to. May come at any time.
+    """A message of the run in a sentence: a warning, or the value chosen for an `auto`. May come at any time.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class Note(Event):
 
 @dataclass(frozen=True)
 class Stage(Event):
-    """A stage of the run begins that may take long. For screens alone: it is not written to `events.jsonl`.
+    """A stage of the run begins that may take long. Only for screens: it is not written to `events.jsonl`.
 
     Attributes
     ----------
@@ -255,8 +255,8 @@ class Progress(Event):
 class KnobChanged(Event):
     """Knobs were changed, by a person or by a replay; in force from the next block on, or within a block from its next part on.
 
-    `mcprune run --replay FOLDER` repeats the changes. At a temperature above 0 the visits of the chain follow one law only while the knobs
-    stay as they are; a `note` at the end of the search says since which proposal they did.
+    `mcprune run --replay FOLDER` repeats the changes. At a temperature above 0 the chain samples from one fixed
+    distribution only while the knobs are constant; a `note` at the end of the search says since which proposal they have been.
 
     Attributes
     ----------
@@ -311,7 +311,7 @@ class Replanned(Event):
 class Stopped(Event):
     """The search ended before its last planned block. A `progress` comes directly before.
 
-    The mask is hardened, tested and saved all the same. After an `interrupt` or `terminate` the pruned model is neither retrained nor
+    The mask is hardened, tested and saved nevertheless. After an `interrupt` or `terminate` the pruned model is neither retrained nor
     compared.
 
     Attributes

@@ -507,9 +507,9 @@ def page() -> str:
     lines = [
         "# Tables as people have them",
         "",
-        f"You will find what mcprune does with {count} files that are not as they should be: each is read, with a line that says how,",
-        "or refused with a line that says what to do. The table comes from `tests/shared/oddities.py`, which the tests run.",
-        "`--separator`, `--decimal`, `--encoding`, `--header`, `--target` and `--ignore` overrule what is seen in a file",
+        f"You will know how mcprune reads {count} kinds of irregular tables: it reads them and prints a note, or it refuses them",
+        "with an error that says what to do. The tests run every row of these tables (`tests/shared/oddities.py`).",
+        "`--separator`, `--decimal`, `--encoding`, `--header`, `--target` and `--ignore` override what is detected in a file",
         "([options](options.md)).",
         "",
     ]

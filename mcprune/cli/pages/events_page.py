@@ -22,11 +22,11 @@ from mcprune.storage.events import (
 HEAD = """\
 # Events
 
-You will read what a run writes while it goes on, line by line or as Python objects.
+You will process the events of a run, as lines of JSON or as Python objects.
 
 A run is a sequence of events. The same events are
 
-- the lines of `events.jsonl` in the run's folder (but for `stage`),
+- the lines of `events.jsonl` in the run's folder (except `stage`),
 - the lines that `mcprune run --json` prints on standard output,
 - what `mcprune.run(problem)` yields in Python, as objects: `event.kind`, and a field for each entry.
 

@@ -8,11 +8,11 @@ from mcprune.config.options import METHODS, OPTIONS, SECTIONS, Option
 HEAD = """\
 # Every option
 
-You will find every option with its key in TOML files, its values, its meaning and its default.
+You will find every option with its key in TOML files, its values, meaning and default.
 
 The options of `mcprune run`, of a TOML file and of `mcprune.prune(..., name=value)` are one declaration, from which this page is generated:
 `python -m mcprune.cli.pages.options_page > docs/options.md`. A value out of range, an unknown name, or an option that the run could not use
-is refused. Defaults that depend on the run are settled when it starts; `config.toml` in the run's folder has the settled values.
+is refused. Defaults that depend on the data are resolved when the run starts; `config.toml` in the run's folder has the resolved values.
 
 A TOML file has the sections below, with the names of the column *key*:
 
@@ -22,9 +22,9 @@ A TOML file has the sections below, with the names of the column *key*:
     temperature = "geometric:3e-3:3e-4"
     keep_schedule = "geometric:0.3,regrow=40"
 
-An option of several parts is one text, `HEAD[:PART],KEY=VALUE,...`; in Python a mapping of its parts does as well. The rows that begin with
-a dot are its parts.
-"""
+An option with several parts is written as one text, `HEAD[:PART],KEY=VALUE,...`, or in Python as a mapping of its parts. Rows that
+begin with a dot are parts of the option above them. A part with a key can also be given on its own, with underscores as dashes: `width`
+as `--width .25`."""
 COLUMNS = "| option | key | value | meaning | default |\n|---|---|---|---|---|\n"
 
 

@@ -26,7 +26,7 @@ class Data(Section):
     )
     sample_weight: str | None = Field(
         default=None,
-        description="column that holds how often each row counts (tables): no feature then; training, losses and scores are weighted",
+        description="column with the weight of each row (tables), which is then no feature; training, losses and scores are weighted",
     )
     header: Literal["auto", "yes", "no"] = Field(
         default="auto", description="whether the first line of a text table holds names; auto: its content decides"
@@ -51,12 +51,12 @@ class Data(Section):
     )
     split_by: str | None = Field(
         default=None,
-        description="column of entities, such as patients (tables): no feature then; none is in two of training, validation and test, "
-        "nor in two folds",
+        description="column of entities, such as patients (tables), which is then no feature; no entity is in two of training, validation "
+        "and test rows, nor in two folds",
     )
     split_time: str | None = Field(
         default=None,
-        description="column of times (tables): no feature then; training rows come before validation rows before test rows",
+        description="column of times (tables), which is then no feature; training rows come before validation rows, test rows last",
     )
     id_columns: Literal["drop", "keep"] = Field(
         default="drop",
@@ -69,7 +69,7 @@ class Data(Section):
         description="fraction of the rows kept for the final test, unless the data has its own test part",
     )
     validation: float = Field(
-        default=0.15, ge=0, lt=1, description="fraction of the remaining rows that validate choices made during the run"
+        default=0.15, ge=0, lt=1, description="fraction of the remaining rows that validate choices during the run"
     )
     scale: Literal["auto", "standard", "unit", "none"] = Field(
         default="auto",

@@ -55,7 +55,7 @@ class Ranking(Scores):
     form: ClassVar[str] = "MEASURE[,rows=N][,temperature=T][,layerwise][,min_per_layer=N]"
 
     layerwise: bool = Field(
-        default=False, description="each group of sites keeps its share, in place of one ranking of all"
+        default=False, description="each group of sites keeps the same share, instead of one ranking of all"
     )
     min_per_layer: int | None = Field(
         default=None, ge=1, le=LARGEST_COUNT, description="sites that each group keeps at least"

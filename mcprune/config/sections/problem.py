@@ -25,31 +25,31 @@ class Problem(Section):
     )
     keep: Annotated[int | dict[str, int] | None, BeforeValidator(site_counts)] = Field(
         default=None,
-        description="n, how many sites to keep; or a number for each kind of site, such as inputs=6,units=20; beside --macs "
-        "or --parameters it counts the inputs where these are one of several kinds",
+        description="n, how many sites to keep; or a number for each kind of site, such as inputs=6,units=20; with --macs "
+        "or --parameters and several kinds of sites it is the number of inputs",
         json_schema_extra={"placeholder": "INTEGER|KIND=INTEGER,..."},
     )
     fdr: float | None = Field(
         default=None,
         gt=0,
         lt=1,
-        description="in place of keep: keep the columns that beat permuted copies of themselves, as many as the estimated share of "
-        "false ones among them stays at most this (docs/error-rate.md)",
+        description="instead of keep: keep as many columns as possible while the estimated share of false ones among them is at most this, "
+        "by comparing columns with shuffled copies (docs/error-rate.md)",
     )
     macs: int | None = Field(
         default=None,
         ge=1,
         le=LARGEST_COST,
-        description="most multiply-accumulates that the kept model may need for a row",
+        description="most multiply-accumulates of the pruned model for a row",
     )
     parameters: int | None = Field(
-        default=None, ge=1, le=LARGEST_COST, description="most parameters that the kept model may have"
+        default=None, ge=1, le=LARGEST_COST, description="most parameters of the pruned model"
     )
     latency: float | None = Field(
         default=None,
         gt=0,
         le=1e9,
-        description="most microseconds that a batch may take in the kept model, on one thread of this machine's CPU: measured on the "
+        description="most microseconds for a batch in the pruned model, on one thread of this machine's CPU: measured on the "
         "cut model (docs/budgets.md)",
     )
     latency_rows: int = Field(default=1, ge=1, le=1_000_000, description="rows of the batch whose latency is bounded")

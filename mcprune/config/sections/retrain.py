@@ -49,6 +49,6 @@ class Retrain(Section):
         default=0.0,
         ge=0,
         le=20,
-        description="the small classifier learns the outputs of a classifier on all sites, trained first, in place of the labels: the "
-        "temperature of these outputs, such as 2; 0: the labels",
+        description="train the small classifier on the outputs of a classifier on all sites, instead of the labels: the temperature of "
+        "these outputs, such as 2; 0: the labels",
     )

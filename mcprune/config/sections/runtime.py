@@ -52,7 +52,10 @@ class Runtime(Section):
         json_schema_extra={"placeholder": "TIME|EPOCHS"},
     )
     rank_timeout: float | None = Field(
-        default=None, gt=0, le=1e6, description="with torchrun: seconds after which a silent process is given up"
+        default=None,
+        gt=0,
+        le=1e6,
+        description="with torchrun: seconds after which a process that does not answer ends the run",
     )
     train_ranks: Literal["each", "shared"] = Field(
         default="each",
