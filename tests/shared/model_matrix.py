@@ -28,7 +28,8 @@ blocks.
 """
 TAIL = """
 *cut, not those of X* means that layer X cannot be cut; a note says so, and the units or channels of the other layers are sites. Units
-are those of `nn.Linear` layers. *Exported* means to torch.export, and from there to [ONNX](export.md)."""
+are those of `nn.Linear` layers. *Exported* means to torch.export, and from there to [ONNX](export.md).
+"""
 
 
 def page() -> str:
