@@ -13,7 +13,7 @@ DESCRIPTION = (
     "Write one HTML page of a run that needs no network: the result in a sentence, the kept sites, accuracies with error bars, ROC "
     "curve and confusion matrix of the test rows, how sure each site is (after mcprune sample with P(kept) and substitutes), the "
     "search, the small model against the whole one (parameters, multiplications, time on this machine) and the command that repeats "
-    "the run; folded: all curves with marks where a knob was turned, acceptance and autocorrelation, options, versions. A run that "
+    "the run; folded: all curves with marks where a knob was changed, acceptance and autocorrelation, options, versions. A run that "
     "has not ended is shown as far as it is."
 )
 

@@ -65,7 +65,7 @@ def samples_more(page: Page, run: EventLog) -> None:
     summary = read_summary(run.folder) if run.done is not None else None
     if summary is None or summary.probability.size != run.started.n_sites:
         return
-    with page.fold("Substitutes: sites that stand in for one another"):
+    with page.fold("Substitutes: sites that can replace each other"):
         page.paragraph(summary.substitute_lines[-1] if summary.substitute_lines else "None were found.")
         page.table(SUBSTITUTE_HEADER, _signed(summary.substitute_rows), left=True)
     with page.fold("Good masks: how many there are, and the best that differ"):
@@ -77,13 +77,13 @@ def samples_more(page: Page, run: EventLog) -> None:
         agree = (
             "the chains agree"
             if max(worst, summary.loss_r_hat) <= MIXED
-            else f"above {MIXED:g}, so the chains agree roughly"
+            else f"above {MIXED:g}, so the chains agree only roughly"
         )
         page.paragraph(
             f"{summary.chains} chains of {summary.draws:,} masks from different starts, {summary.seconds:.0f} s. "
             f"R-hat {summary.loss_r_hat:.3f} of the loss, at most {worst:.3f} of a site: {agree}. "
             f"Effective draws: {summary.loss_ess:,.0f} of the loss, at least "
-            f"{summary.ess.min():,.0f} of a site. Chains of one law have no trend, and ranks near the dotted line."
+            f"{summary.ess.min():,.0f} of a site. If the chains agree, losses have no trend, and ranks are near the dotted line."
         )
         page.figure(charts.traces_and_ranks(summary))
 
@@ -93,12 +93,12 @@ def error_rate(page: Page, run: EventLog) -> None:
     event = run.error_rate
     if event is None:
         return
-    page.heading("Columns beside their shadows")
+    page.heading("Columns and their shadows")
     page.paragraph(f"{table.error_rate_verdict(event)}.", quiet=False)
     page.figure(beside_shadows(event))
     page.paragraph(
-        "Bars: share of the blocks in which the chains keep a column; blue columns are kept. Points: the same of its shadows, which "
-        "know nothing of the classes. Dotted: the threshold."
+        "Bars: share of the blocks in which the chains keep a column; blue columns are kept. Points: the same for its shadows, which "
+        "are drawn without the classes. Dotted: the threshold."
     )
     with page.fold("Table of the columns and their shadows"):
         page.table(table.ERROR_RATE_HEADER, table.error_rate_cells(event, MOST_COLUMNS))

@@ -59,7 +59,7 @@ def samples_lines(drawn: Drawn) -> Iterator[str]:
 
 
 def substitute_lines(drawn: Drawn) -> Iterator[str]:
-    """Give the lines on sites that stand in for one another."""
+    """Give the lines on sites that can replace each other."""
     yield "substitutes, and the increase of the loss with one in place of the first:"
     for line in describe_substitutes(drawn.substitutes):
         yield f"  {line}"
@@ -92,7 +92,7 @@ def precision_lines(drawn: Drawn) -> Iterator[str]:
     samples = drawn.samples
     error = float(samples.monte_carlo_error.max())
     if drawn.is_precise:
-        yield f"P of every site is known to {error:.3f} (asked for {drawn.precision:g})"
+        yield f"P of every site is known to {error:.3f} (requested: {drawn.precision:g})"
     else:
         yield (
             f"P of every site is known to {error:.3f} only: {drawn.precision:g} takes about {_seconds(drawn.seconds_needed)} more. "

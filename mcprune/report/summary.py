@@ -119,7 +119,7 @@ def error_rate_verdict(event: ErrorRate) -> str:
     """Return how many columns are kept, and at what estimated false discovery rate."""
     return (
         f"{len(event.indices):,} of {len(event.columns):,} columns beat their shadows at an estimated false discovery rate of "
-        f"{number(event.rate, '.3f')} (at most {event.fdr:g} was asked for; {event.sets} sets of shadows, {event.rows:,} rows)"
+        f"{number(event.rate, '.3f')} (requested: at most {event.fdr:g}; {event.sets} sets of shadows, {event.rows:,} rows)"
     )
 
 

@@ -35,12 +35,12 @@ def _changes(page: Page, run: EventLog) -> None:
     text = f"Delta, temperature and the other knobs are constant since block {last.block:,} (proposal {last.proposals:,}). "
     warm = bool((run.series("temperature") > 0).any())
     if warm:
-        text += "At a temperature above 0 a change breaks stationarity: the chain follows one law only after the last of them. "
+        text += "At a temperature above 0 the chain samples from one fixed distribution only after the last change. "
     page.paragraph(text, quiet=False)
     page.paragraph(
         f"Acceptance and L_tot before and after a change: means over at most {COMPARED} progress events on each side, none beyond the "
-        "next change. A difference need not be due to the change, since the classifier trains and n(t) falls meanwhile. Of several changes "
-        "before one block the last is compared for all. A knob that nothing uses at that time has no effect."
+        "next change. A difference need not be due to the change, since the classifier trains and n(t) falls meanwhile. Several changes "
+        "before one block are compared as one. A knob that is not in use has no effect."
     )
     rows = []
     moves = dict(run.started.config.get("moves") or {})

@@ -97,7 +97,7 @@ def all_curves(page: Page, runs: Runs) -> None:
         page.paragraph("No block is recorded yet, so there are none.")
         return
     turned = any(run.knob_changes for run in runs.values())
-    words = "Dotted upright lines: a knob was turned. " if turned else ""
+    words = "Dotted vertical lines: a knob was changed. " if turned else ""
     several = (
         "A colour is a run; lines of a panel differ in their dashes, in the order of its title: solid, dashed, dotted. "
         if len(runs) > 1
