@@ -82,7 +82,7 @@ def test_a_run_of_a_stated_error_rate_shows_columns_beside_their_shadows(story, 
         "".join(event.to_json() + "\n" for event in events), encoding="utf-8"
     )
     text = write_report(str(tmp_path / "run")).read_text()
-    assert "Columns beside their shadows" in text
+    assert "Columns and their shadows" in text
     assert "1 of 2 columns beat their shadows at an estimated false discovery rate of 0.024" in text
     assert "<td>0.617</td><td>not kept</td>" in text
     assert "weight &lt;g&gt;" in text
