@@ -258,7 +258,7 @@ ODDITIES: dict[str, list[Oddity]] = {
             (1, 2.5),
             says=("2 lines on top skipped",),
         ),
-        Oddity("Names behind #", "# a,b,label\n" + PLAIN, "a b", (1, 2.5), says=("the names stand behind '#'",)),
+        Oddity("Names after #", "# a,b,label\n" + PLAIN, "a b", (1, 2.5), says=("the names come after '#'",)),
         Oddity(
             "No header",
             PLAIN,

@@ -145,7 +145,7 @@ def find_dialect(path: Path, options: TextOptions) -> Dialect:
     if skipped and any(line.strip() for line in lines[:skipped]):
         notes.append(f"{skipped} line{'s' * (skipped > 1)} on top skipped")
     if is_commented:
-        notes.append(f"the names stand behind {marker!r}")
+        notes.append(f"the names come after {marker!r}")
     return Dialect(path, encoding, separator, decimal, skipped, marker, is_commented, tuple(notes))
 
 
