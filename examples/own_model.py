@@ -1,4 +1,4 @@
-"""Prune channels of a convolutional network of your own; what is dropped is cut out of its layers."""
+"""Prune channels of your own convolutional network; dropped channels are cut out of its layers."""
 
 import torch
 from sklearn.datasets import load_digits
@@ -8,7 +8,7 @@ import mcprune
 
 torch.manual_seed(0)
 net = nn.Sequential(
-    nn.Unflatten(1, (1, 8, 8)),  # rows of 64 numbers come in; the network makes its image
+    nn.Unflatten(1, (1, 8, 8)),  # from rows of 64 numbers to images
     nn.Conv2d(1, 16, 3, padding=1),
     nn.BatchNorm2d(16),
     nn.ReLU(),

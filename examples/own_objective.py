@@ -1,4 +1,4 @@
-"""Minimise what has no gradient: the most frequent mistake, and a price for some of the inputs."""
+"""Minimise an objective without a gradient: the error of the worst class plus a cost for some of the inputs."""
 
 import numpy as np
 from sklearn.datasets import load_wine
@@ -10,7 +10,7 @@ PRICES = np.where(np.arange(13) < 4, 0.05, 0.0)  # the first four measurements a
 
 
 def worst_class(predictions, targets, mask):
-    """Return the largest share of wrong answers of a class, plus the prices of the kept inputs."""
+    """Return the error rate of the worst class, plus the prices of the kept inputs."""
     wrong = predictions.argmax(axis=1) != targets
     return max(wrong[targets == kind].mean() for kind in np.unique(targets)) + PRICES[mask].sum()
 

@@ -1,4 +1,4 @@
-"""Drop hidden units of a network: the layers get smaller, and so does the work of a row."""
+"""Drop hidden units of a network: the layers get smaller and need fewer multiplications."""
 
 from torch import nn
 

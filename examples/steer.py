@@ -1,4 +1,4 @@
-"""Watch a run and change it while it goes on, by a class of your own."""
+"""Watch a run and change its temperature during the search, by a class of your own."""
 
 import mcprune
 from mcprune.session.steering.controller import Commands

@@ -1,4 +1,4 @@
-"""Fit a classifier into 150 multiply-accumulates, and choose what it keeps by its background rejection."""
+"""Fit a classifier into 150 multiply-accumulates, with background rejection as the objective."""
 
 from sklearn.datasets import make_classification
 
@@ -12,7 +12,7 @@ result = mcprune.prune(
     sites="inputs,units",
     hidden=(16, 8),
     macs=150,
-    objective="rejection:0.5",  # the share of background that passes at half of the signal
+    objective="rejection:0.5",  # the share of background that passes at a signal efficiency of one half
     epochs=6,
     retrain_epochs=10,
 )
