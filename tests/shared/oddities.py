@@ -236,7 +236,10 @@ ODDITIES: dict[str, list[Oddity]] = {
             "a,b,label\n" + PLAIN + rows(",1,x", "NA,1,y", "?,1,x", "#N/A,2,y"),
             "a|a is missing|b",
             (1, 0, 2.5),
-            says=("gaps (rows): 'a' (4)", "filled with the mean of the training rows, and a site says where"),
+            says=(
+                "gaps (rows): 'a' (4)",
+                "filled with the mean of the training rows, and an input, 0 or 1, marks them",
+            ),
         ),
         Oddity("A gap in the class", "a,b,label\n1,2,\n" + PLAIN, says=("'label' is missing", "counted from 1: 1")),
         Oddity(
@@ -447,7 +450,7 @@ ODDITIES: dict[str, list[Oddity]] = {
             + rows("1,fine,x", "2,rather good,y", "4,fine,y", "5,bad,x", "8,not bad,x", "6,worse,y"),
             "a",
             (1,),
-            says=("left out, as all cells are missing, alike, or values of few rows: 'comment'",),
+            says=("left out, because all cells are missing, equal, or values of few rows: 'comment'",),
         ),
         Oddity(
             "Numbers with a unit in each row",

@@ -262,9 +262,9 @@ def _notes(coding: Coding, cells: Sequence[Cells], empty: Sequence[str]) -> tupl
     categories = [f"{column.name!r} ({len(column.values)})" for column in coding.columns if column.values is not None]
     if categories:
         notes.append(
-            f"categories (values): {some(categories)}. Each value is a site of 0 and 1; those of a column are kept or dropped "
-            f"together. Values in fewer than {LEAST_ROWS} rows or beyond the {MOST_VALUES} most frequent are one other value; one "
-            "that new rows alone have is that too, or none"
+            f"categories (values): {some(categories)}. Each value becomes an input, 0 or 1; inputs of a column are kept or "
+            f"dropped together. Values in fewer than {LEAST_ROWS} rows or beyond the {MOST_VALUES} most frequent share one input; a "
+            "value that only new rows have uses it too, or is all zeros"
         )
     gaps = [
         f"{column.name!r} ({int(np.isnan(one).sum()):,})"
@@ -273,11 +273,11 @@ def _notes(coding: Coding, cells: Sequence[Cells], empty: Sequence[str]) -> tupl
     ]
     if gaps:
         notes.append(
-            f"gaps (rows): {some(gaps)}. They are filled with the mean of the training rows, and a site says where; it is kept or "
-            "dropped with its column"
+            f"gaps (rows): {some(gaps)}. They are filled with the mean of the training rows, and an input, 0 or 1, marks them; it is "
+            "kept or dropped with its column"
         )
     if empty:
-        notes.append(f"left out, as all cells are missing, alike, or values of few rows: {some(map(repr, empty))}")
+        notes.append(f"left out, because all cells are missing, equal, or values of few rows: {some(map(repr, empty))}")
     return tuple(notes)
 
 
