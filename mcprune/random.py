@@ -52,6 +52,8 @@ class Stream(IntEnum):
     COLUMN_HASHES = 22  # factors by which equal columns are recognised
     SOLVER_ROWS = 30  # rows on which a solver's program is compared with a network
     STUDY_SUBSET = 31
+    FIT_DROPOUT = 32  # dropped units in compiled steps of pretraining and retraining
+    STEP_DROPOUT = 33  # and in those of the search
 
 
 # Streams of which there are several by a number, such as the epoch. numpy pads what it is given with zeros, so that a stream without
@@ -139,6 +141,11 @@ def noise_generator(seed: int) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(_torch_number(seed, Stream.STEP_NOISE, 0, 0))
+
+
+def hash_seed(seed: int, stream: Stream) -> np.uint64:
+    """Return the 64 bits from which kernels hash random numbers."""
+    return np.uint64(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0])
 
 
 def _torch_number(seed: int, stream: Stream, *more: int) -> int:

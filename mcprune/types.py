@@ -14,6 +14,7 @@ AnyArray = NDArray[Any]
 JsonObject = dict[str, Any]  # the content of a JSON object whose shape only its reader knows
 Int32Array = NDArray[np.int32]
 UInt8Array = NDArray[np.uint8]
+UInt64Array = NDArray[np.uint64]
 
 
 class InputField(NamedTuple):

@@ -41,7 +41,14 @@ KEPT = 8
 # The rooms with kernels, and what stands in a file that belongs to them.
 _ROOMS = tuple(
     Path(__file__).parents[1] / room
-    for room in ("chain", "chain/ranks", "evaluators/compiled", "firmware/polish/engine", "sampling/walks")
+    for room in (
+        "chain",
+        "chain/ranks",
+        "evaluators/compiled",
+        "firmware/polish/engine",
+        "sampling/walks",
+        "training/compiled",
+    )
 )
 _MARKS = (b"chain.jit import", b"llvmlite")
 

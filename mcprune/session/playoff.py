@@ -24,6 +24,7 @@ from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.random import Stream, generator
 from mcprune.session.build.plan import Plan
 from mcprune.storage.result_events import Playoff, Standing
+from mcprune.training.compiled.nets import load_kernels
 from mcprune.training.cross_validation.out_of_fold import (
     FRESH_ROWS,
     LEAST_STEPS,
@@ -122,6 +123,7 @@ def play(
     row_loss : RowLoss
         By which masks are compared.
     """
+    load_kernels()
     began = time.monotonic()
     is_fresh = np.zeros(len(y), bool)
     if fresh is not None:

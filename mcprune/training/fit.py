@@ -12,7 +12,9 @@ from mcprune.models.modes import is_fully_frozen, use_training_mode
 from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.random import Stream, generator, step_noise
 from mcprune.training.adam import one_cycle
+from mcprune.training.compiled.nets import can_compile
 from mcprune.training.distill import DistillationTargets
+from mcprune.training.fit_several import fit_several
 from mcprune.training.steps import adam, add_noise, autocast, mean_loss, threads_of_steps
 
 
@@ -75,6 +77,14 @@ def fit(
         return
     rows = len(targets)
     size = min(batch_size, rows)
+    is_plain = view is None and distillation is None and not amp
+    if is_plain and features.dim() == 2 and can_compile([model], row_loss, size):
+        fit_several(
+            [model], features[None], targets, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
+            weight_decay=weight_decay, seeds=[seed], input_noise=input_noise, should_stop=should_stop, weights=weights,
+            row_loss=row_loss,
+        )  # fmt: skip
+        return
     steps = rows // size
     optimizer = adam(model, learning_rate, weight_decay)
     draw = generator(seed, Stream.FIT_ORDER)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from mcprune.random import step_noise
+from mcprune.random import Stream, hash_seed, step_noise
 from mcprune.training.adam import AdamW
+from mcprune.training.compiled.nets import PackedNets, can_compile, dropout_of, widths_of
 from mcprune.training.stacked_mlp import StackedMLP, have_one_shape
 from mcprune.training.steps import threads_of_steps
 from mcprune.training.trainer import Trainer, TrainerState, swap_inputs
-from mcprune.types import Float32Array, FloatArray
+from mcprune.types import Float32Array, FloatArray, IntArray
+
+
+class _StackedBatch(NamedTuple):
+    """The rows of a step of F classifiers: features (F, B, n) of the columns (F, n), or of all; targets (F, B, ...); weights (F, B)."""
+
+    seen: torch.Tensor
+    columns: torch.Tensor | None
+    targets: torch.Tensor
+    weights: torch.Tensor | None
 
 
 class StackedSteps:
@@ -50,42 +61,83 @@ class StackedSteps:
         first, members = self.trainers[0], self.members
         kept, dropped, swaps = first.swappable(weights)
         self._optimizer.learning_rate = first.rate_at(progress)
-        scales = self._dropout_scales(count)
         is_swapped = swaps > 0 and dropped.size > 0
         plain = torch.from_numpy(gates).to(self._features)
-        loss = torch.zeros(())
         models = [trainer.gated.model for trainer in self.trainers]
-        with threads_of_steps(models, self._features[0].numel(), first.batch_size):
-            for number in range(count):
-                rows = torch.stack(
-                    [trainer.next_rows(member) for trainer, member in zip(self.trainers, members, strict=True)]
-                )
-                columns = None
-                if is_swapped:
-                    drawn = [
-                        swap_inputs(member.draw, rows.shape[1], gates, kept, dropped, swaps, may_leave_out=True)
-                        for member in members
-                    ]
-                    shown = torch.from_numpy(np.stack([one for one, _ in drawn])).to(self._features)
-                    live = [one for _, one in drawn if one is not None]
-                    columns = torch.from_numpy(np.stack(live)).to(rows.device) if live else None
-                else:
-                    shown = plain
-                seen = (
-                    self._features[rows] if columns is None else self._features[rows[:, :, None], columns[:, None, :]]
-                )
-                logits = self._model.forward(seen * shown, columns, scales[number])
-                loss = first.row_loss.rows(logits.flatten(0, 1), self._targets[rows].flatten(0, 1))
-                loss = loss.view(rows.shape)
-                if self._weights is not None:
-                    loss = loss * self._weights.gather(1, rows)
-                loss = loss.mean(dim=1).sum()
-                self._optimizer.zero_grad()
-                torch.autograd.backward(loss)
-                self._optimizer.step()
+        batches = (self._batch(gates, plain, kept, dropped, swaps if is_swapped else 0) for _ in range(count))
+        if can_compile(models, first.row_loss, first.batch_size):
+            loss = self._compiled_steps(list(batches))
+        else:
+            with threads_of_steps(models, self._features[0].numel(), first.batch_size):
+                loss = self._torch_steps(batches, self._dropout_scales(count))
         for member in members:
             member.steps += count
-        first.check(loss.detach(), members[0].steps)
+        first.check(loss, members[0].steps)
+
+    def _batch(
+        self, gates: Float32Array, plain: torch.Tensor, kept: IntArray, dropped: IntArray, swaps: int
+    ) -> _StackedBatch:
+        """Draw the rows of a step and the sites that they swap."""
+        rows = torch.stack(
+            [trainer.next_rows(member) for trainer, member in zip(self.trainers, self.members, strict=True)]
+        )
+        shown, columns = plain, None
+        if swaps:
+            drawn = [
+                swap_inputs(member.draw, rows.shape[1], gates, kept, dropped, swaps, may_leave_out=True)
+                for member in self.members
+            ]
+            shown = torch.from_numpy(np.stack([one for one, _ in drawn])).to(self._features)
+            live = [one for _, one in drawn if one is not None]
+            columns = torch.from_numpy(np.stack(live)).to(rows.device) if live else None
+        seen = self._features[rows] if columns is None else self._features[rows[:, :, None], columns[:, None, :]]
+        weights = None if self._weights is None else self._weights.gather(1, rows)
+        return _StackedBatch(seen * shown, columns, self._targets[rows], weights)
+
+    def _torch_steps(self, batches: Iterable[_StackedBatch], scales: list[list[torch.Tensor]]) -> torch.Tensor:
+        """Make a step on each batch; return the last loss."""
+        loss = torch.zeros(())
+        for batch, of_step in zip(batches, scales, strict=True):
+            logits = self._model.forward(batch.seen, batch.columns, of_step)
+            loss = self.trainers[0].row_loss.rows(logits.flatten(0, 1), batch.targets.flatten(0, 1))
+            loss = loss.view(batch.seen.shape[:2])
+            if batch.weights is not None:
+                loss = loss * batch.weights
+            loss = loss.mean(dim=1).sum()
+            self._optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            self._optimizer.step()
+        return loss.detach()
+
+    def _compiled_steps(self, batches: Sequence[_StackedBatch]) -> torch.Tensor:
+        """Make the steps of `_torch_steps`, but for which units are dropped, in compiled code."""
+        first, moments = self.trainers[0], self._optimizer.moments
+        done = int(moments[0].step.item())
+        nets = PackedNets(len(self.members), widths_of(first.gated.model), first.row_loss, first.weight_decay, done)
+        tensors = (
+            (nets.parameters, self._model.parameters),
+            (nets.means, [one.exp_avg for one in moments]),
+            (nets.squares, [one.exp_avg_sq for one in moments]),
+        )
+        for packed, parts in tensors:
+            nets.load(packed, parts)
+        columns = [one.columns for one in batches if one.columns is not None]
+        weights = [one.weights for one in batches if one.weights is not None]
+        losses = nets.train(
+            torch.stack([one.seen for one in batches], dim=1).numpy(),
+            torch.stack([one.targets for one in batches], dim=1).numpy(),
+            rates=np.full(len(batches), self._optimizer.learning_rate),
+            betas=np.full(len(batches), self._optimizer.beta),
+            dropout=dropout_of(first.gated.model),
+            seeds=[hash_seed(trainer.seed, Stream.STEP_DROPOUT) for trainer in self.trainers],
+            columns=torch.stack(columns, dim=1).numpy() if columns else None,
+            shares=torch.stack(weights, dim=1).numpy() if weights else None,
+        )
+        for packed, parts in tensors:
+            nets.store(packed, parts)
+        for one in moments:
+            one.step += len(batches)
+        return torch.tensor(losses.sum())
 
     def _dropout_scales(self, count: int) -> list[list[torch.Tensor]]:
         """Return what dropout multiplies the units with (F, rows, units), for each step and layer: as torch's dropout draws it."""

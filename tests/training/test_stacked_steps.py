@@ -1,4 +1,4 @@
-"""Steps of several classifiers at once: to rounding those of a loop over them, with the same draws."""
+"""Steps of several classifiers at once: to rounding those of a loop over them, with the same draws but for dropout in compiled steps."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,10 @@ def parameters(one):
     [
         (12, (8,), {}),
         (12, (8,), {"mask_noise": 0.0}),
-        (300, (8,), {"dropout": 0.3}),  # of which a pool of sites is swapped in, and the other columns are left out
+        (12, (8, 6), {"is_weighted": True}),
+        (12, (8,), {"activation": "tanh"}),
+        (300, (8,), {}),  # of which a pool of sites is swapped in, and the other columns are left out
+        (300, (8,), {"dropout": 0.3, "activation": "tanh"}),
         (40, (8, 6), {"dropout": 0.5, "activation": "tanh", "is_weighted": True}),
         (40, (), {"bias": False}),
     ],

@@ -114,7 +114,7 @@ def _part_of(pre: Float32Array, shapes: IntArray, layer: int, start: int) -> Flo
 
 
 @contracted_inline
-def _affine(
+def affine(
     values: Float32Array, first: int, index: Int32Array, count: int, weights: Float32Array, start: Float32Array,
     start_row: int, out: Float32Array, row: int,
 ) -> None:  # fmt: skip
@@ -152,7 +152,7 @@ def _next_layer(
             for r in range(width):
                 values[r] = activation(gates[gate_row, r] * sums[q, r], code)
                 index[r] = r
-        _affine(values, 0, index, nonzero, weights, bias, 0, out, q)
+        affine(values, 0, index, nonzero, weights, bias, 0, out, q)
 
 
 @contracted_inline
@@ -185,7 +185,7 @@ def _entry(
     flat = steps.reshape(steps.size)
     for q in range(count):
         b = rows[first + q]
-        _affine(flat, b * steps.shape[1], entry_row, entries, entry, below, b, out, q)
+        affine(flat, b * steps.shape[1], entry_row, entries, entry, below, b, out, q)
 
 
 @contracted_kernel

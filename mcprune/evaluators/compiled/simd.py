@@ -242,10 +242,10 @@ def exponential(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     return builder.fmul(p, builder.bitcast(power, _VECTOR))
 
 
-def _sum_exp(typing: TypingContext, block: Type, row: Type, width: Type) -> Lowering:
+def _exponentials(is_stored: bool, typing: TypingContext, block: Type, row: Type, width: Type) -> Lowering:
     """Return (top, sum of exp(block[row, :width] - top)), where top is the largest entry; `width` is a multiple of 16.
 
-    Entries 87 or more below the top count as 87 below: 2**-126 of the top's.
+    Entries 87 or more below the top count as 87 below: 2**-126 of the top's. With `is_stored` the exponentials replace the entries.
     """
     signature = types.UniTuple(types.float32, 2)(block, types.intp, types.intp)
 
@@ -269,9 +269,10 @@ def _sum_exp(typing: TypingContext, block: Type, row: Type, width: Type) -> Lowe
         tops = _splat(builder, top, _VECTOR)
         sums = cgutils.alloca_once_value(builder, _constant(0.0))
         with cgutils.for_range(builder, steps, intp=_I64) as loop:
-            x = _load(builder, _at(builder, start, builder.mul(loop.index, ir.Constant(_I64, LANES))), _VECTOR)
-            x = builder.fsub(x, tops)
-            term = exponential(builder, x)
+            place = _at(builder, start, builder.mul(loop.index, ir.Constant(_I64, LANES)))
+            term = exponential(builder, builder.fsub(_load(builder, place, _VECTOR), tops))
+            if is_stored:
+                _store(builder, term, place)
             builder.store(builder.fadd(builder.load(sums), term), sums)
         total = reduce("fadd", ir.Constant(_F32, 0.0), builder.load(sums))
         return context.make_tuple(builder, sig.return_type, [top, total])
@@ -279,4 +280,15 @@ def _sum_exp(typing: TypingContext, block: Type, row: Type, width: Type) -> Lowe
     return signature, codegen
 
 
+def _sum_exp(typing: TypingContext, block: Type, row: Type, width: Type) -> Lowering:
+    """See `_exponentials`; the entries stay."""
+    return _exponentials(False, typing, block, row, width)
+
+
+def _store_exp(typing: TypingContext, block: Type, row: Type, width: Type) -> Lowering:
+    """See `_exponentials`; the exponentials replace the entries."""
+    return _exponentials(True, typing, block, row, width)
+
+
 sum_exp: Callable[[Float32Array, int, int], tuple[float, float]] = _intrinsic(_sum_exp)
+exponentials: Callable[[Float32Array, int, int], tuple[float, float]] = _intrinsic(_store_exp)

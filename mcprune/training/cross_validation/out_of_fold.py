@@ -15,7 +15,8 @@ from mcprune.data.parts.entities import fold_entities
 from mcprune.data.roles.tasks import strata_of
 from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.random import torch_seed
-from mcprune.training.adam import AdamW
+from mcprune.training.adam import BETAS, AdamW
+from mcprune.training.compiled.nets import PackedNets, rule_of, steps_at_once
 from mcprune.types import AnyArray, BoolArray, Float32Array, FloatArray, IntArray
 
 # Folds of the rows that a search has used; rows that no search has used, fresh ones, are a fold of their own.
@@ -122,22 +123,10 @@ def score_out_of_fold(
     outputs = int(targets.max()) + 1 if targets.ndim == 1 else targets.shape[1]
     with torch_seed(seed):
         layers = _layers((columns >= 0).sum(axis=1), folds, n, outputs)
-        optimizer = AdamW(layers, RATE, DECAY)
-        step = 0
-        while step < steps:
-            if step == TIMED and pace is not None:
-                steps = pace(steps)
-            optimizer.learning_rate = RATE * (1.0 - step / steps)
-            batch = torch.from_numpy(batches[step])
-            # All masks drop the same hidden units, which pairs them, and draws less.
-            scale = (torch.rand(folds, BATCH, WIDTH) >= DROPOUT).float().div_(1.0 - DROPOUT).repeat(masks, 1, 1)
-            logits = _forward(kept[:, batch].flatten(0, 1), layers, scale)
-            repeated = goals[batch].repeat(masks, *(1,) * goals.dim()).flatten(0, 1)
-            loss = row_loss.total(logits.flatten(0, 1), repeated)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss / BATCH)
-            optimizer.step()
-            step += 1
+        if rule_of(row_loss) is None:
+            steps = _train(layers, kept, goals, batches, row_loss, pace)
+        else:
+            steps = _train_compiled(layers, x, targets, batches, row_loss, pace, seed)
     losses, right = np.empty((masks, len(targets))), np.empty((masks, len(targets)))
     predicted = torch.empty(masks, len(targets) if targets.ndim > 1 else 0, outputs)
     with torch.no_grad():
@@ -155,6 +144,76 @@ def score_out_of_fold(
         scored = np.flatnonzero(fold >= 0)
         right[:, scored] = row_loss.scores(predicted[:, scored], goals[scored])
     return Scores(losses, right), steps
+
+
+def _train(
+    layers: Sequence[torch.Tensor],
+    kept: torch.Tensor,
+    goals: torch.Tensor,
+    batches: IntArray,
+    row_loss: RowLoss,
+    pace: Callable[[int], int] | None,
+) -> int:
+    """Train the classifiers of all masks and folds on their columns (masks, rows, n), in place; return the number of steps."""
+    masks, folds, step, steps = len(kept), batches.shape[1], 0, len(batches)
+    optimizer = AdamW(layers, RATE, DECAY)
+    while step < steps:
+        if step == TIMED and pace is not None:
+            steps = pace(steps)
+        optimizer.learning_rate = RATE * (1.0 - step / steps)
+        batch = torch.from_numpy(batches[step])
+        # All masks drop the same hidden units, which pairs them, and draws less.
+        scale = (torch.rand(folds, BATCH, WIDTH) >= DROPOUT).float().div_(1.0 - DROPOUT).repeat(masks, 1, 1)
+        logits = _forward(kept[:, batch].flatten(0, 1), layers, scale)
+        repeated = goals[batch].repeat(masks, *(1,) * goals.dim()).flatten(0, 1)
+        loss = row_loss.total(logits.flatten(0, 1), repeated)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss / BATCH)
+        optimizer.step()
+        step += 1
+    return steps
+
+
+def _train_compiled(
+    layers: Sequence[torch.Tensor],
+    x: Float32Array,
+    targets: AnyArray,
+    batches: IntArray,
+    row_loss: RowLoss,
+    pace: Callable[[int], int] | None,
+    seed: int,
+) -> int:
+    """Train as `_train` does, but for which units are dropped, in compiled code and on all of numba's threads."""
+    masks, _, n = x.shape
+    folds, step, steps = batches.shape[1], 0, len(batches)
+    parts = [layer.detach().numpy() for layer in layers]
+    nets = PackedNets(masks * folds, (n, WIDTH, parts[2].shape[2]), row_loss, DECAY)
+    views = [
+        view for layer in (0, 1) for view in (nets.weights(nets.parameters, layer), nets.bias(nets.parameters, layer))
+    ]
+    for view, part in zip(views, parts, strict=True):
+        view[:] = part.reshape(view.shape)
+    at_once = steps_at_once(masks * folds, BATCH, n)
+    seeds = list(
+        np.random.SeedSequence(seed).generate_state(folds, np.uint64)
+    )  # all masks drop the same units, which pairs them
+    while step < steps:
+        if step == TIMED and pace is not None:
+            steps = pace(steps)
+        end = min(steps, step + at_once, TIMED if step < TIMED else steps)
+        part = np.ascontiguousarray(batches[step:end].transpose(1, 0, 2))  # (folds, steps, BATCH)
+        nets.train(
+            x[:, part].reshape(masks * folds, end - step, BATCH, n),
+            targets[part],
+            dropout=DROPOUT,
+            seeds=seeds,
+            rates=RATE * (1.0 - np.arange(step, end) / steps),
+            betas=np.full(end - step, BETAS[0]),
+        )
+        step = end
+    for view, part in zip(views, parts, strict=True):
+        part[:] = view.reshape(part.shape)
+    return steps
 
 
 def _layers(sizes: IntArray, folds: int, n: int, classes: int) -> list[torch.Tensor]:
