@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mcprune.data.coding.coding import Coding
-from mcprune.data.roles.checks import as_features, distinct_names, some
+from mcprune.data.roles.checks import as_features, differ_in_case, distinct_names, some
 from mcprune.data.roles.columns import column_names
 from mcprune.data.roles.doubts import ColumnNote
 from mcprune.data.roles.pixels import square_shape
@@ -197,6 +197,10 @@ def assemble(
         )
     targets, labels = encode(name, raw_targets, target_name)
     check_classes(name, targets, labels)
+    if alike := differ_in_case(labels):
+        notes += (
+            f"classes that differ in upper and lower case alone: {some(alike)}. If they are one: write them alike",
+        )
     return Dataset(name, values, targets, labels, names, image_shape, test_rows, target_name, notes, coding=coding)
 
 

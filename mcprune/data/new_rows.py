@@ -12,7 +12,7 @@ from mcprune.data.base import ImageShape, flat_rows
 from mcprune.data.coding.coding import Cells, Coding
 from mcprune.data.formats import cifar, idx
 from mcprune.data.formats.archives import array_names, read_npy, read_npz
-from mcprune.data.formats.frames import as_frame, frame_cells, frame_values, names_of, read_parquet
+from mcprune.data.formats.frames import TYPED, as_frame, frame_cells, frame_values, names_of, read_typed
 from mcprune.data.formats.header import Header, known_header
 from mcprune.data.formats.reading import TextOptions
 from mcprune.data.formats.tables import Columns, Preview, Rows, Table, cells_of, text_in_feature
@@ -300,10 +300,8 @@ def _read_table(
         as_texts = frozenset(place for place, name in zip(places, names, strict=True) if name in texts)
         return Columns(places, None, as_texts=as_texts)
 
-    if file.suffix.lower() == ".parquet":
-        table = read_parquet(file, choose, least=1)
-    else:
-        table = read_text_table(file, text, header_of, choose, least=1)
+    is_typed = file.suffix.lower() in TYPED
+    table = read_typed(file, choose, least=1) if is_typed else read_text_table(file, text, header_of, choose, least=1)
     notes[:0] = table.notes
     return table
 

@@ -12,7 +12,7 @@ import numpy as np
 from mcprune.data.base import Dataset, assemble
 from mcprune.data.coding.coding import Cells, code_table, has_gaps
 from mcprune.data.formats.cells import number_text
-from mcprune.data.formats.frames import read_parquet
+from mcprune.data.formats.frames import TYPED, read_typed
 from mcprune.data.formats.header import Header, find_header
 from mcprune.data.formats.reading import Reading
 from mcprune.data.formats.tables import Columns, Preview, Rows, Table, cells_of, require_names
@@ -28,7 +28,7 @@ from mcprune.errors import ConfigError, DataError
 from mcprune.types import AnyArray
 
 TEXTS = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data")
-TABLES = (*TEXTS, ".parquet")
+TABLES = (*TEXTS, *TYPED)
 
 
 class _Roles(NamedTuple):
@@ -77,8 +77,8 @@ def load_table(path: Path, reading: Reading) -> Dataset:
             texts=tuple(i for i in (roles.entities, roles.times) if i is not None),
         )
 
-    is_parquet = path.suffix.lower() == ".parquet"
-    table = read_parquet(path, choose) if is_parquet else read_text_table(path, reading.text, header_of, choose)
+    is_typed = path.suffix.lower() in TYPED
+    table = read_typed(path, choose) if is_typed else read_text_table(path, reading.text, header_of, choose)
     # A file that turns out not to be UTF-8 is read twice.
     return _dataset(path, table, reading, list(dict.fromkeys([*table.notes, *notes])))
 

@@ -7,6 +7,7 @@ scores and names of an estimator are those of the columns of X.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import narwhals as nw
@@ -17,6 +18,7 @@ from mcprune.data.coding.coding import Category, Cells, Coding, code_table, has_
 from mcprune.data.formats.frames import as_frame, frame_cells, frame_values, has_texts_or_gaps
 from mcprune.data.formats.tables import FROM_ESTIMATOR
 from mcprune.errors import ConfigError
+from mcprune.storage.events import ErrorRate
 from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
 
 
@@ -84,6 +86,12 @@ class CodedRows(NamedTuple):
 
     features: FloatArray
     columns: Columns
+
+
+def rate_of_columns(outcome: ErrorRate, columns: Columns) -> ErrorRate:
+    """Return the outcome of a competition with the places of its columns in X."""
+    of_x = tuple(replace(one, index=int(columns.places[one.index])) for one in outcome.columns)
+    return replace(outcome, columns=of_x)
 
 
 def is_frame(X: object) -> bool:

@@ -14,6 +14,14 @@ DOUBTS = {
     "identifier": ("only numbers the rows", "Leave it out of X"),
     "weight": ("looks like sample weights", "Pass it as sample_weight in place of a column of X"),
     "copy": ("determines the class, with one value for each class", "Leave it out of X if it is a copy of y"),
+    "gap": (
+        "holds one number, such as -999, far from all others",
+        "Put NaN in its place if it stands for a missing value",
+    ),
+    "date": (
+        "holds dates as whole numbers, such as 20260131",
+        "Make numbers of them that may matter in place of the column",
+    ),
     "sorts": ("sorts the classes, each of which has a range of its own", "Leave it out of X if it was made from y"),
 }
 

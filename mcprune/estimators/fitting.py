@@ -232,10 +232,11 @@ def _columns_by_rate(
 ) -> tuple[Plan, BoolArray, FloatArray, ErrorRate]:
     outcome = check_and_compete(config, dataset)
     plan = make_plan(config.replace(fdr=None, keep=max(1, len(outcome.indices))), dataset, function=function)
-    scores = np.zeros(dataset.n_inputs)
+    scores = np.zeros(len(outcome.columns))
     for column in outcome.columns:
         scores[column.index] = column.statistic
-    return plan, np.isin(np.arange(dataset.n_inputs), outcome.indices), scores, outcome
+    owner = np.arange(dataset.n_inputs) if dataset.coding is None else dataset.coding.owner
+    return plan, np.isin(owner, outcome.indices), scores[owner], outcome
 
 
 def mask_file(mask: BoolArray) -> str:

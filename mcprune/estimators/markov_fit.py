@@ -24,6 +24,7 @@ from mcprune.estimators.columns import (
     is_frame,
     places_of,
     plain_columns,
+    rate_of_columns,
 )
 from mcprune.estimators.doubts import warn_of_doubts
 from mcprune.estimators.parameters import count_of, seed_of
@@ -39,6 +40,8 @@ if TYPE_CHECKING:  # they import torch, which `import mcprune.estimators` need n
 
 # The widths of the built-in classifier, as `mcprune.prune` has them by default.
 HIDDEN = (128, 64)
+# Attributes that only some fits set: those of the fit before would be taken for the new one's.
+OF_ONE_FIT = ("fdr_", "curve_", "n_masks_", "classes_", "estimator_", "model_")
 WITH_F = "+f"  # the second start of a warm one
 
 
@@ -94,6 +97,8 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
         """
         from mcprune.estimators import fitting
 
+        for name in OF_ONE_FIT:
+            self.__dict__.pop(name, None)
         checked = self._rows(X, y, sample_weight, groups)
         rows, labels, columns, task = checked.rows, checked.labels, checked.columns, checked.task
         dataset = fitting.dataset_of_rows(rows, labels, columns, task)
@@ -126,7 +131,7 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
             for text in warm.values():
                 Path(text.removesuffix(WITH_F)).unlink(missing_ok=True)
             if outcome is not None:
-                self.fdr_: ErrorRate = outcome
+                self.fdr_: ErrorRate = rate_of_columns(outcome, columns)
         else:
             mask, scores = self._wrapped(checked, objective, config)
         self._rank(columns, mask, scores)

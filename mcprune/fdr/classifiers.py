@@ -31,6 +31,7 @@ def train_classifiers(
     *,
     draw: np.random.Generator,
     row_loss: RowLoss = CROSS_ENTROPY,
+    owner: IntArray | None = None,
 ) -> None:
     """Train the classifiers of all sets in place.
 
@@ -38,7 +39,7 @@ def train_classifiers(
     ----------
     models : sequence of MLP
         Of one shape: those of the folds of the first set, then of the second.
-    tables : sequence of ndarray of float32, shape (rows, 2 p)
+    tables : sequence of ndarray of float32, shape (rows, 2 M)
         The columns of each set, and their shadows.
     targets : ndarray of int64, shape (rows,), or of float32, shape (rows, T)
     training : sequence of ndarray of int64
@@ -47,7 +48,10 @@ def train_classifiers(
         Rows are drawn in proportion to them.
     draw : Generator
     row_loss : RowLoss
+    owner : ndarray of int64, shape (2 M,), optional
+        The column, or shadow, of each number: a mask has all of them or none. By default each is one of its own.
     """
+    tied = None if owner is None else torch.from_numpy(owner)
     features, goals = torch.from_numpy(np.stack(tables)), torch.from_numpy(targets)
     steps = int(np.clip(STEPS_A_ROW * len(targets), LEAST_STEPS, MOST_STEPS))
     stack = StackedMLP(models)
@@ -61,7 +65,10 @@ def train_classifiers(
             batch = torch.from_numpy(np.stack(rows))
             seen = features[of_set, batch]
             share = LEAST_SHARE + (MOST_SHARE - LEAST_SHARE) * torch.rand(len(models), BATCH, 1)
-            seen = seen * (torch.rand(seen.shape) < share)
+            if tied is None:
+                seen = seen * (torch.rand(seen.shape) < share)
+            else:
+                seen = seen * (torch.rand(*seen.shape[:2], int(tied[-1]) + 1) < share)[..., tied]
             scales = [
                 (torch.rand(len(models), BATCH, units) >= part).float().div_(1.0 - part)
                 for units, part in stack.dropouts

@@ -2,20 +2,25 @@
 
 Gaussian knockoffs of second order (Candes, Fan, Janson and Lv 2018) on normal scores. Where the columns are monotone functions of
 Gaussian ones, steps of few levels included, exchanging a column with its shadow leaves the joint law of all columns and shadows as it is.
+Gaps and categories are functions of several scores (`mcprune.fdr.scores`), which are exchanged together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from mcprune.types import Float32Array, FloatArray
+from mcprune.fdr.scores import scored_columns
+from mcprune.types import Float32Array, FloatArray, IntArray
 
 # Coordinate updates of the maximum-entropy shadows in sweeps over the columns: until no s changes by more, and at most so many. Wide
 # tables get fewer: a sweep costs p^3.
 TOLERANCE, SWEEPS, WORK = 1e-4, 30, 4e9
 # s stays this much below its bounds, where the law of a shadow would be singular.
 INSIDE = 1.0 - 1e-6
-FIRST, NEXT = 6, 2  # sweeps that draw the scores of equal values, before the first shadows and before others
+# Sweeps that draw the scores of equal values, before the first shadows and before others; scores that some rows leave free take more.
+FIRST, FIRST_FREE, NEXT = 6, 24, 2
 
 
 class Shadows:
@@ -23,27 +28,39 @@ class Shadows:
 
     Parameters
     ----------
-    x : ndarray of float32, shape (rows, p)
+    x : ndarray of float32, shape (rows, M)
+    owner : ndarray of int64, shape (M,), optional
+        The column of each number, rising: the shadow of a column of several numbers permutes them together. By default each number is a
+        column.
+    categories : sequence of int
+        Which columns are categories; others of two numbers have gaps.
     """
 
-    def __init__(self, x: Float32Array) -> None:
+    def __init__(self, x: Float32Array, owner: IntArray | None = None, categories: Sequence[int] = ()) -> None:
         self._x = x
-        self._sorted = np.sort(x, axis=0)
-        self._levels = level_bounds(x)
+        self._columns = scored_columns(x, np.arange(x.shape[1]) if owner is None else owner, categories)
+        ends = np.cumsum([0, *(column.width for column in self._columns)])
+        self._places = [slice(*ends[j : j + 2]) for j in range(len(self._columns))]
+        self._levels = {
+            place.start + score: bounds
+            for column, place in zip(self._columns, self._places, strict=True)
+            for score, bounds in column.bounds.items()
+        }
+        self._first = FIRST if owner is None else FIRST_FREE
         self._scores: FloatArray | None = None
 
     def draw(self, draw: np.random.Generator) -> Float32Array:
-        """Return shadows (rows, p): each column holds the values of its original in another order."""
+        """Return shadows (rows, M): each column holds the cells of its original in another order."""
         scores = self._next_scores(draw)
         latent = scores - scores @ self._weights + draw.standard_normal(scores.shape) @ self._root
-        ranks = latent.argsort(axis=0).argsort(axis=0)
-        return np.take_along_axis(self._sorted, ranks, axis=0)
+        columns = zip(self._columns, self._places, strict=True)
+        return np.concatenate([column.cells(latent[:, place]) for column, place in columns], axis=1)
 
     def _next_scores(self, draw: np.random.Generator) -> FloatArray:
         """Return the scores of the columns; those of equal values are drawn again each time."""
         if self._scores is None:
-            self._scores = normal_scores(self._x, draw)
-            for _ in range(FIRST if self._levels else 0):
+            self._scores = np.concatenate([column.first(draw) for column in self._columns], axis=1)
+            for _ in range(self._first if self._levels else 0):
                 precision = np.linalg.inv(shrunken_correlation(self._scores))
                 draw_levels(self._scores, self._levels, np.asarray(precision, np.float64), draw)
             self._prepare(shrunken_correlation(self._scores))
@@ -59,31 +76,6 @@ class Shadows:
         self._weights = self._precision * s
         values, vectors = np.linalg.eigh(2.0 * np.diag(s) - s[:, None] * self._precision * s)
         self._root = (vectors * np.sqrt(np.maximum(values, 0.0))).T
-
-
-def normal_scores(x: Float32Array, draw: np.random.Generator) -> FloatArray:
-    """Return the normal quantiles (rows, p) of the ranks in each column; ties are broken at random."""
-    from scipy.special import ndtri
-
-    rows = len(x)
-    quantiles = ndtri((np.arange(rows) + 0.5) / rows)
-    out = np.empty(x.shape)
-    for j in range(x.shape[1]):
-        out[np.lexsort((draw.random(rows), x[:, j])), j] = quantiles
-    return out
-
-
-def level_bounds(x: Float32Array) -> dict[int, FloatArray]:
-    """Return the bounds (rows, 2) of the score of each value, by column, for columns that hold a value more than once."""
-    from scipy.special import ndtri
-
-    rows, bounds = len(x), {}
-    for j in range(x.shape[1]):
-        values, place, counts = np.unique(x[:, j], return_inverse=True, return_counts=True)
-        if 1 < len(values) < rows:
-            ends = np.cumsum(counts)
-            bounds[j] = ndtri(np.stack([ends - counts, ends], axis=1) / rows)[place]
-    return bounds
 
 
 def draw_levels(

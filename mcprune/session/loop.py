@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from mcprune.config.schema import Config
@@ -139,7 +140,7 @@ def start_run(
         error_rate, config = choose_by_shadows(config, dataset)
     plan = make_plan(config, dataset, model, function=function)
     if error_rate is not None:
-        plan.settings = plan.settings._replace(config=plan.config.replace(keep=None, fdr=fdr))
+        plan.settings = plan.settings._replace(config=plan.config.replace(keep=None, fdr=fdr, groups=None))
     share_plan(plan, config, ranks)
     config = with_search_time(config, plan, began, ranks)
     callbacks = tuple(callbacks)
@@ -193,8 +194,10 @@ def _events(search: Search, folder: RunFolder | None, began: float, rate: ErrorR
         yield from search_and_finish(search, folder, began)
     else:
         yield rate
+        shown = search.plan.shown
+        sites = np.flatnonzero(shown.expand(np.isin(np.arange(shown.size), rate.indices))).tolist()
         with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
-            yield from _finish(search, *search.adopt(list(rate.indices)), folder, began, interrupt, rate)
+            yield from _finish(search, *search.adopt(sites), folder, began, interrupt, rate)
 
 
 def start_event(search: Search, folder: RunFolder | None) -> RunStarted:

@@ -21,6 +21,8 @@ DOUBTS = {
     "weight": "looks like sample weights",
     "copy": "has one value for each class, like a copy of the target",
     "sorts": "sorts the classes",
+    "gap": "holds a number that may stand for missing values",
+    "date": "holds dates",
     "constant": "has one value in all rows",
     "duplicate": "equals another column",
 }

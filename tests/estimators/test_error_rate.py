@@ -82,3 +82,30 @@ def test_a_fit_without_a_rate_has_none(table):
     x, y = table
     selector = MarkovSelector(2, random_state=0, epochs=2).fit(x, np.asarray(y))
     assert not hasattr(selector, "fdr_")
+
+
+def test_columns_with_gaps_and_categories_win_whole(monkeypatch):
+    """A column of X whose cells are alike is in no competition, and places are those of X."""
+    pd = pytest.importorskip("pandas")
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame(draw.normal(size=(200, 3)), columns=["a", "b", "c"])
+    frame.loc[draw.random(200) < 0.2, "b"] = np.nan
+    frame.insert(0, "same", "all")
+    frame["color"] = draw.choice(["red", "green", "blue"], 200)
+    target = ((frame["color"] == "red") ^ (frame["a"] > 0)).map({True: "up", False: "down"})
+
+    def compete(dataset, config):
+        names = dataset.coding.original_names
+        statistics = tuple(
+            ColumnStatistic(j, name, 0.5, 0.2, 0.05, name in ("a", "color")) for j, name in enumerate(names)
+        )
+        return ErrorRate(config.problem.fdr, 0.05, 0.5, statistics, 12, dataset.n_rows, 0.1)
+
+    monkeypatch.setattr(outcome, "compete", compete)
+    selector = MarkovSelector(fdr=0.1, random_state=0).fit(frame, target)
+    assert selector.get_feature_names_out().tolist() == ["a", "color"]
+    assert selector.fdr_.indices == (1, 4)
+    assert selector.ranking_[[1, 4]].tolist() == [1, 1]
+    assert selector.transform(frame).columns.tolist() == ["a", "color"]
+    model = MarkovPrunedClassifier(fdr=0.1, random_state=0, hidden=(8,), options=OPTIONS).fit(frame, target)
+    assert set(model.predict(frame[frame.columns])) <= {"up", "down"}

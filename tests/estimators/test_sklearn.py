@@ -356,3 +356,14 @@ def test_a_gap_in_a_dropped_column_of_a_frame_does_no_harm(few):
     rows.loc[3, dropped] = np.nan
     framed = clone(selector).set_output(transform="pandas").fit(whole, classes).transform(rows)
     assert framed.equals(whole.loc[:, selector.support_])
+
+
+def test_a_fit_leaves_nothing_of_the_fit_before(few):
+    """A clone of another estimator would predict, on columns that it was not fitted to."""
+    x, y = few
+    model = MarkovPrunedClassifier(2, estimator=LogisticRegression(), random_state=0, epochs=2).fit(x, y)
+    assert (hasattr(model, "estimator_"), hasattr(model, "n_masks_"), hasattr(model, "model_")) == (True, True, False)
+    model.set_params(estimator=None).fit(x, y)
+    assert (hasattr(model, "estimator_"), hasattr(model, "n_masks_"), hasattr(model, "model_")) == (False, False, True)
+    fresh = MarkovPrunedClassifier(2, random_state=0, epochs=2).fit(x, y)
+    np.testing.assert_array_equal(model.predict_proba(x), fresh.predict_proba(x))

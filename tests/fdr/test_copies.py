@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mcprune.fdr.copies import Shadows, entropy_diagonal, normal_scores, shrunken_correlation
+from mcprune.fdr.copies import Shadows, entropy_diagonal, shrunken_correlation
+from mcprune.fdr.scores import normal_scores
 
 ROWS, COLUMNS = 4000, 6
 

@@ -9,6 +9,7 @@ from mcprune.config.schema import make_config
 from mcprune.errors import ConfigError
 from mcprune.sampling import sample as sampling
 from mcprune.session.loop import run
+from mcprune.session.shadows import compete as shadows
 from mcprune.storage.events import Playoff, Progress
 
 QUICK = {"epochs": 8, "retrain_epochs": 10, "threads": 1, "compare": "no", "seed": 0}
@@ -61,7 +62,6 @@ def test_columns_are_named_as_in_the_table(table):
     [
         ({"method": "gradient", "keep": 2}, "method=gradient keeps or drops sites one by one"),
         ({"groups": {"g": ["noise", "size"]}, "keep": 2}, "their sites are groups already"),
-        ({"fdr": 0.1}, "columns are tested one by one"),
     ],
 )
 def test_what_cannot_be_combined_is_refused(table, options, match):
@@ -174,3 +174,20 @@ def test_a_path_over_the_columns(table):
     result = path.at(2)
     assert result.mask.names == ("size", "color")
     assert result.metrics["test_accuracy"] > 0.8
+
+
+@pytest.mark.slow
+def test_columns_at_a_stated_error_rate_are_kept_whole(table, tmp_path, capsys, monkeypatch):
+    """The run, its folder, its report and a rerun know the columns of the table."""
+    monkeypatch.setattr(shadows, "BLOCKS", 24)
+    monkeypatch.setattr(shadows, "WIDTH", 16)
+    folder = tmp_path / "run"
+    command = ["run", "--data", str(table), "--fdr", ".2", "--retrain-epochs", "10", "--compare", "no", "--out"]
+    assert main([*command, str(folder)]) == 0
+    assert "columns at an estimated false discovery rate" in capsys.readouterr().out
+    model = mcprune.load(folder)
+    assert set(model.original_names) == {"size", "color"}
+    assert main(["report", str(folder)]) == 0
+    assert "its shadows" in (folder / "report.html").read_text()
+    assert main(["run", "--config", str(folder / "config.toml"), "--out", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "mask.json").read_text() == (folder / "mask.json").read_text()

@@ -98,6 +98,20 @@ ODDITIES: dict[str, list[Oddity]] = {
             says=("separated by semicolons; 1 line on top skipped",),
         ),
         Oddity(
+            "The same, saved again by a program that fills lines up",
+            "sep=;;;\n" + ("a,b,label\n" + PLAIN).replace(",", ";"),
+            "a b",
+            (1, 2.5),
+            says=("separated by semicolons; 1 line on top skipped",),
+        ),
+        Oddity(
+            "A line `sep=` with a tab",
+            "sep=\t\n" + ("a,b,label\n" + PLAIN).replace(",", "\t"),
+            "a b",
+            (1, 2.5),
+            says=("separated by tabs; 1 line on top skipped",),
+        ),
+        Oddity(
             "A separator at the end of each line",
             ("a,b,label\n" + PLAIN).replace("\n", ",\n"),
             "a b",
@@ -122,6 +136,13 @@ ODDITIES: dict[str, list[Oddity]] = {
             "a b",
             (1, 2.5),
             ("x, red", "y"),
+        ),
+        Oddity(
+            "Cells in quotes, with line ends in them",
+            rows("a,b,label", '1,2.5,"x\nred"', "2,3.5,y", '4,.5,"x\nred"', "3,1.5,y"),
+            "a b",
+            (1, 2.5),
+            ("x\nred", "y"),
         ),
         Oddity(
             "A quote that is not closed",
@@ -179,6 +200,19 @@ ODDITIES: dict[str, list[Oddity]] = {
             options={"decimal": "comma"},
         ),
         Oddity(
+            "1.234 beside whole numbers below a thousand may be 1,234",
+            rows("a;b;label", "405;2;x", "1.205;3;y", "2.110;5;x", "980;1;y"),
+            says=("'1.205' may be 1.205 or 1205", "--decimal point or --decimal comma"),
+        ),
+        Oddity(
+            "The same, with `--decimal comma`",
+            rows("a;b;label", "405;2;x", "1.205;3;y", "2.110;5;x", "980;1;y"),
+            "a b",
+            (405, 2),
+            says=("thousands separators",),
+            options={"decimal": "comma"},
+        ),
+        Oddity(
             "One decimal comma among points",
             rows("a;b;label", "1.5;2.5;x", "2,5;3.5;y", "4;.5;x", "3;1.5;y"),
             says=("column 'a' holds '2,5' in row 2 (line 3)",),
@@ -193,12 +227,46 @@ ODDITIES: dict[str, list[Oddity]] = {
             "A percent sign", "a,b,label\n" + PLAIN.replace("2,", "2%,", 1), says=("'a' holds '2%' in row 2 (line 3)",)
         ),
         Oddity(
+            "A percent sign in each row",
+            rows("a,b,label", "1.5%,2.5,x", "2.5%,3.5,y", "3.1%,.5,x", "4%,1.5,y"),
+            says=("'a' holds '1.5%' in row 1 (line 2)",),
+        ),
+        Oddity(
+            "A currency in each row",
+            rows("a,b,label", '"$1,200.50",2.5,x', "$2.50,3.5,y", "$3,.5,x", "$4,1.5,y"),
+            says=("'a' holds '$1,200.50' in row 1 (line 2)",),
+        ),
+        Oddity(
+            "Brackets around what is below zero",
+            rows("a,b,label", "1.5,2.5,x", "(2.5),3.5,y", "3.1,.5,x", "(4),1.5,y"),
+            says=("'a' holds '(2.5)' in row 2 (line 3)",),
+        ),
+        Oddity(
+            "Codes with leading zeros",
+            rows("zip,b,label", "01234,2.5,x", "00112,3.5,y", "04321,.5,x", "00112,1.5,y"),
+            "zip b",
+            (1234, 2.5),
+            says=("read as numbers, though written with leading zeros as codes are: 'zip'", "--ignore"),
+        ),
+        Oddity(
+            "Whole numbers of twenty digits",
+            rows("a,b,label", *(f"{10**19 + i * 10**12 + 1},{i}.5,{'xy'[i % 2]}" for i in (3, 1, 2, 0))),
+            "a b",
+            (10**19 + 3e12, 3.5),
+            says=("whole numbers of more than 15 digits lose the last ones: 'a'",),
+        ),
+        Oddity(
             "A hexadecimal number", "a,b,label\n" + PLAIN.replace("2,", "0x2,", 1), says=("'a' holds '0x2' in row 2",)
         ),
         Oddity(
             "Infinity",
             "a,b,label\n" + PLAIN.replace("2,", "inf,", 1),
             says=("1 feature value is missing (NaN), infinite", "'a' (1)"),
+        ),
+        Oddity(
+            "Infinity beside gaps",
+            "a,b,label\n" + PLAIN.replace("2,", "-inf,", 1).replace("4,", ",", 1),
+            says=("1 feature value is infinite", "'a' (1)"),
         ),
         Oddity(
             "True and False",
@@ -240,6 +308,35 @@ ODDITIES: dict[str, list[Oddity]] = {
                 "gaps (rows): 'a' (4)",
                 "filled with the mean of the training rows, and an input, 0 or 1, marks them",
             ),
+        ),
+        Oddity(
+            "-999 in the place of gaps",
+            "a,b,label\n" + MANY + rows("-999,1.5,x", "-999,2.5,y"),
+            "a b",
+            (0.5, 0.25),
+            says=(
+                "column 'a' holds -999 in several rows, far from all other numbers",
+                "empty these cells",
+                "--must-keep a",
+            ),
+        ),
+        Oddity(
+            "A column without content",
+            "a,c,b,label\n" + "".join(line.replace(",", ",,", 1) + "\n" for line in MANY.splitlines()),
+            "a b",
+            (0.5, 0.25),
+            says=("left out, as all cells are missing, alike, or values of few rows: 'c'",),
+        ),
+        Oddity(
+            "None and - among the values of a category",
+            "a,c,label\n"
+            + "".join(
+                f"{line.split(',')[0]},{('none', 'mild', '-', 'severe')[i % 4]},{line[-1]}\n"
+                for i, line in enumerate(MANY.splitlines())
+            ),
+            "a|c=mild|c=severe|c is missing",
+            (0.5, 0, 0, 1),
+            says=("categories (values): 'c' (2, and gaps)",),
         ),
         Oddity("A gap in the class", "a,b,label\n1,2,\n" + PLAIN, says=("'label' is missing", "counted from 1: 1")),
         Oddity(
@@ -296,6 +393,36 @@ ODDITIES: dict[str, list[Oddity]] = {
             (0, 1),
             says=("the last column '2'",),
         ),
+        Oddity(
+            "The header once more, of joined files",
+            "a,b,label\n" + PLAIN + "a,b,label\n" + PLAIN,
+            "a b",
+            (1, 2.5),
+            says=("1 line that repeats the header left out",),
+        ),
+        Oddity(
+            "A title above the header",
+            "Apples of 2026\n\na,b,label\n" + PLAIN,
+            says=(
+                "the first line has one cell, 'Apples of 2026', but most lines have 3",
+                "Remove the lines above the header",
+            ),
+        ),
+        Oddity(
+            "The same with separators behind it",
+            "Apples of 2026,,\na,b,label\n" + PLAIN,
+            says=("column 1 (counted from 0) has no name", "If the first line is a title, remove it"),
+        ),
+        Oddity(
+            "A line of units below the header",
+            "a,b,label\nkg,m,\n" + PLAIN,
+            says=("'a' holds 'kg' in row 1 (line 2)",),
+        ),
+        Oddity(
+            "A total below the rows",
+            "a,b,label\n" + PLAIN + "Total,7.5,\n",
+            says=("'a' holds 'Total' in row 5 (line 6)",),
+        ),
         Oddity("Two columns of one name", "a,a,label\n" + PLAIN, says=("several columns are called 'a'",)),
         Oddity("A column without a name", "a,,label\n" + PLAIN, says=("column 1 (counted from 0) has no name",)),
     ],
@@ -318,6 +445,14 @@ ODDITIES: dict[str, list[Oddity]] = {
             options={"encoding": "cp1251"},
         ),
         Oddity("Line ends of an old Mac", ("a,b,label\n" + PLAIN).replace("\n", "\r"), "a b", (1, 2.5)),
+        Oddity("Line ends of Windows", ("a,b,label\n" + PLAIN + "\n\n").replace("\n", "\r\n"), "a b", (1, 2.5)),
+        Oddity(
+            "A mark of the end, as old programs write it",
+            "a,b,label\n" + PLAIN + "\x1a",
+            "a b",
+            (1, 2.5),
+            says=("1 line without content left out",),
+        ),
         Oddity("Bytes that are no text", b"a,b\x00\x01\x02", says=("not a text file (byte 3 is 0)",)),
         Oddity("A spreadsheet", b"PK\x03\x04", says=("Save the sheet as CSV",), name="table.xlsx"),
         Oddity("A compressed file", b"\x1f\x8b", says=("Unpack it",), name="table.csv.gz"),
@@ -350,6 +485,21 @@ ODDITIES: dict[str, list[Oddity]] = {
             "Classes that differ by a space",
             "a,b,label\n5,6, x\n" + PLAIN,
             says=("the classes ' x' and 'x' of column 'label' differ by spaces only",),
+        ),
+        Oddity(
+            "Classes that differ in upper and lower case",
+            "a,b,label\n" + PLAIN + PLAIN.replace("x", "X") + PLAIN.replace("y", "z"),
+            "a b",
+            (1, 2.5),
+            ("X", "x", "y", "z"),
+            says=("classes that differ in upper and lower case alone: 'X', 'x'", "write them alike"),
+        ),
+        Oddity(
+            "Classes of several words and of many digits",
+            "a,b,label\n" + PLAIN.replace("x", "not so good").replace("y", "90071992547409930001"),
+            "a b",
+            (1, 2.5),
+            ("90071992547409930001", "not so good"),
         ),
         Oddity("A class of one row", "a,b,label\n5,6,z\n" + PLAIN, says=("1 have one row only: 'z'",)),
     ],
@@ -436,6 +586,17 @@ ODDITIES: dict[str, list[Oddity]] = {
             "a event_weight",
             (0.5, 0.25),
             says=("column 'event_weight' looks like sample weights", "--sample-weight event_weight"),
+        ),
+        Oddity(
+            "Dates as whole numbers",
+            "day,b,label\n"
+            + "".join(
+                f"2026{1 + (5 * i) % 12:02d}{1 + (7 * i) % 28:02d},{line.split(',', 1)[1]}\n"
+                for i, line in enumerate(MANY.splitlines())
+            ),
+            "day b",
+            (20260101, 0.25),
+            says=("column 'day' holds dates as whole numbers", "--must-drop"),
         ),
         Oddity(
             "A column of texts",

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.data.roles.checks import some
+from mcprune.data.roles.checks import differ_in_case, some
 from mcprune.errors import DataError
 from mcprune.types import AnyArray, FloatArray, IntArray
 
@@ -259,7 +259,11 @@ def _category(name: str, cells: Category, weights: FloatArray | None) -> CodedCo
 
 def _notes(coding: Coding, cells: Sequence[Cells], empty: Sequence[str]) -> tuple[str, ...]:
     notes = []
-    categories = [f"{column.name!r} ({len(column.values)})" for column in coding.columns if column.values is not None]
+    categories = [
+        f"{column.name!r} ({len(column.values)}{', and gaps' * column.has_gaps})"
+        for column in coding.columns
+        if column.values is not None
+    ]
     if categories:
         notes.append(
             f"categories (values): {some(categories)}. Each value becomes an input, 0 or 1; inputs of a column are kept or "
@@ -276,6 +280,11 @@ def _notes(coding: Coding, cells: Sequence[Cells], empty: Sequence[str]) -> tupl
             f"gaps (rows): {some(gaps)}. They are filled with the mean of the training rows, and an input, 0 or 1, marks them; it is "
             "kept or dropped with its column"
         )
+    for column in coding.columns:
+        if alike := differ_in_case(column.values or ()):
+            notes.append(
+                f"values of {column.name!r} that differ in upper and lower case alone: {some(alike)}. If they are one: write them alike"
+            )
     if empty:
         notes.append(f"left out, because all cells are missing, equal, or values of few rows: {some(map(repr, empty))}")
     return tuple(notes)

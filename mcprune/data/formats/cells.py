@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+from mcprune.data.roles.checks import some
+from mcprune.errors import DataError
 
 MISSING = frozenset(
     {"", "nan", "na", "n/a", "n.a.", "null", "none", "?", "<na>", "nat", "\\n", "missing", "-", "--", "."}
@@ -18,6 +24,8 @@ _GROUPS = {
     ".": re.compile(_GROUPED.format(marks="," + _SPACES, decimal=r"\.")),
     ",": re.compile(_GROUPED.format(marks="." + _SPACES, decimal=",")),
 }
+_THOUSAND = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")  # or a number with three decimals
+_BELOW_THOUSAND = re.compile(r"[+-]?\d{1,3}")
 _PLAIN_COMMA = re.compile(r"[+-]?(?:\d+,?\d*|,\d+)(?:[eE][+-]?\d+)?")
 
 # A number with a unit or a currency, or with another decimal mark.
@@ -102,3 +110,36 @@ def decimal_evidence(cell: str) -> str:
     if is_point and is_comma:  # three digits behind one mark
         return "?" if "," in text else ""
     return "." if is_point else "," if is_comma else ""
+
+
+def decimal_mark(path: Path, rows: Sequence[Sequence[str]]) -> str:
+    """Return the decimal mark that the cells of the first rows show.
+
+    Raises
+    ------
+    DataError
+        Only numbers such as 1,234 have a mark, or numbers such as 1.234 stand beside whole ones below a thousand.
+    """
+    count = Counter(decimal_evidence(cell) for row in rows for cell in row)
+    if count[","] or count["."]:
+        return "," if count[","] > count["."] else "."
+    doubtful = [cell for row in rows for cell in row if decimal_evidence(cell) == "?"] or _thousands_by_points(rows)
+    if doubtful:
+        cell = doubtful[0]
+        raise DataError(
+            f"{path}: {some([repr(cell.strip())])} may be {number_text(cell)} or {number_text(cell, ',')}. "
+            "Say which mark is the decimal one: --decimal point or --decimal comma."
+        )
+    return "."
+
+
+def _thousands_by_points(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the cells such as 1.234 of a column whose others are whole numbers below a thousand, of three digits among them."""
+    for column in zip_longest(*rows, fillvalue=""):
+        cells = [cell.strip() for cell in column if not is_missing_text(cell)]
+        marked = [cell for cell in cells if _THOUSAND.fullmatch(cell)]
+        others = [cell for cell in cells[1:] if not _THOUSAND.fullmatch(cell)]  # the first may be a name
+        is_below = all(map(_BELOW_THOUSAND.fullmatch, others)) and any(len(cell.lstrip("+-")) == 3 for cell in others)
+        if marked and is_below:
+            return marked
+    return []

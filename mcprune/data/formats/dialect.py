@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from mcprune.data.formats.cells import decimal_evidence, is_number, number_text
+from mcprune.data.formats.cells import decimal_mark, is_number, number_text
 from mcprune.data.formats.reading import TextOptions
-from mcprune.data.roles.checks import some
 from mcprune.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ _HEAD = 1 << 16  # bytes that the encoding is seen from
 _LINES, _LETTERS, _CELLS = 300, 200_000, 1_000
 # A separator that the file's ending does not announce has to fit better by this much.
 _OTHER, _SPACE = 0.95, 0.8
-_SEP_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_SEP_LINE = re.compile(r'"?sep=(.)\1*"?', re.IGNORECASE)  # saved again, it has as many separators as the other lines
 _CONTROL = frozenset(range(32)) - frozenset(b"\t\n\v\f\r\x1a")
 
 
@@ -139,7 +138,7 @@ def find_dialect(path: Path, options: TextOptions) -> Dialect:
     if separator != own:
         notes.append(f"separated by {NAMES.get(separator, repr(separator))}")
     if decimal is None:
-        decimal = _best_decimal(path, rows)
+        decimal = decimal_mark(path, rows)
     if decimal == ",":
         notes.append("decimal commas")
     if skipped and any(line.strip() for line in lines[:skipped]):
@@ -250,7 +249,7 @@ def _top(lines: Sequence[str]) -> tuple[int, str, str | None]:
     marker, announced, skipped = "", None, 0
     for number, line in enumerate(lines):
         text = line.strip("\ufeff \t\r\n")
-        match = _SEP_LINE.fullmatch(text)
+        match = _SEP_LINE.fullmatch(line.strip("\ufeff\r\n "))  # the separator may be a tab
         if match and not number:
             announced = match[1]
             skipped = number + 1
@@ -275,7 +274,7 @@ def _names_rows(line: str, marker: str, separator: str, rows: list[list[str]]) -
     return any(map(is_number, rows[0])) and not any(map(is_number, names[0]))
 
 
-# --- the separator and the decimal mark
+# --- the separator
 
 
 def _parsed(lines: Sequence[str], separator: str) -> list[list[str]]:
@@ -324,23 +323,3 @@ def _is_one(cell: str, others: Sequence[str]) -> bool:
     if number_text(cell) is not None or number_text(cell, ",") is not None:
         return True
     return not any(each in cell for each in others) and not all(map(is_number, cell.split()))
-
-
-def _best_decimal(path: Path, rows: Sequence[Sequence[str]]) -> str:
-    """Return the decimal mark that the cells show.
-
-    Raises
-    ------
-    DataError
-        Only numbers such as 1,234 have a mark.
-    """
-    count = Counter(decimal_evidence(cell) for row in rows for cell in row)
-    if count[","] or count["."]:
-        return "," if count[","] > count["."] else "."
-    if count["?"]:
-        cell = next(cell for row in rows for cell in row if decimal_evidence(cell) == "?")
-        raise DataError(
-            f"{path}: {some([repr(cell.strip())])} may be {number_text(cell)} or {number_text(cell, ',')}. "
-            "Say which mark is the decimal one: --decimal point or --decimal comma."
-        )
-    return "."

@@ -1,4 +1,4 @@
-"""Data frames of pandas, polars, pyarrow and others, through narwhals; parquet files, through pyarrow."""
+"""Data frames of pandas, polars, pyarrow and others, through narwhals; parquet and feather files, through pyarrow."""
 
 import importlib.util
 from collections.abc import Collection, Iterable, Sequence
@@ -9,13 +9,14 @@ import narwhals as nw
 import numpy as np
 
 from mcprune.data.coding.coding import Category, Cells, category_of
-from mcprune.data.formats.cells import are_odd_numbers
+from mcprune.data.formats.cells import are_odd_numbers, number_text
 from mcprune.data.formats.tables import Chooser, Table, Texts, text_in_feature, text_in_weights
 from mcprune.data.roles.checks import distinct_names, is_missing
 from mcprune.data.roles.columns import MIN_COUNTED_ROWS
 from mcprune.errors import DataError, brief
 from mcprune.types import AnyArray, FloatArray
 
+TYPED = (".parquet", ".feather")
 PREVIEW = 1_000  # rows that columns are chosen by
 Frame = nw.DataFrame[Any]
 Series = nw.Series[Any]
@@ -70,9 +71,13 @@ def frame_values(name: str, frame: Frame, columns: Iterable[int] | None = None) 
 
 def _numbers(name: str, series: Series) -> FloatArray:
     dtype = series.dtype
-    if dtype.is_numeric() or dtype == nw.Boolean:
+    if dtype.is_integer() and not series.null_count():  # pyarrow casts no integer that would be rounded
+        return np.asarray(series.to_numpy(), np.float64)
+    if (dtype.is_numeric() and not dtype.is_integer()) or dtype == nw.Boolean:
         return np.asarray(series.cast(nw.Float64).to_numpy(), np.float64)
     cells = series.to_list()
+    if dtype.is_integer():
+        return np.array([np.nan if is_missing(cell) else float(cell) for cell in cells], np.float64)
     is_mixed = dtype in (nw.Object, nw.Categorical, nw.Enum)  # whose cells may be numbers
     for row, cell in enumerate(cells):
         if not is_missing(cell) and not (is_mixed and isinstance(cell, int | float | np.number)):
@@ -135,11 +140,12 @@ def _texts(series: Series) -> list[str | None]:
 
 
 def _is_identifier(series: Series) -> bool:
-    """Return whether a column has texts that are different in each row."""
+    """Return whether a column has texts that are different in each row, and are not measurements that are stored as texts."""
     rows = len(series)
-    return (
-        series.dtype == nw.String and rows >= MIN_COUNTED_ROWS and not series.null_count() and series.n_unique() == rows
-    )
+    if series.dtype != nw.String or rows < MIN_COUNTED_ROWS or series.null_count() or series.n_unique() < rows:
+        return False
+    cells = series.to_list()
+    return not (any("." in cell or "," in cell for cell in cells) and all(number_text(cell) for cell in cells))
 
 
 def column_values(name: str, y: object) -> tuple[Sequence[object] | AnyArray, str | None] | None:
@@ -163,35 +169,43 @@ def column_values(name: str, y: object) -> tuple[Sequence[object] | AnyArray, st
     return series.to_numpy() if is_integer else series.to_list(), None if series.name is None else str(series.name)
 
 
-def read_parquet(path: Path, choose: Chooser, *, least: int = 2) -> Table:
-    """Read columns of a .parquet file; the stored index of a pandas frame is not one of them.
+def read_typed(path: Path, choose: Chooser, *, least: int = 2) -> Table:
+    """Read columns of a .parquet or .feather file; the stored index of a pandas frame is not one of them.
 
     Raises
     ------
     DataError
-        No pyarrow, not a parquet file, fewer columns than `least`, and errors of `frame_values`.
+        No pyarrow, not such a file, fewer columns than `least`, and errors of `frame_values`.
     """
+    kind = path.suffix.lower().removeprefix(".")
     if importlib.util.find_spec("pyarrow") is None:
         raise DataError(
-            f"{path}: reading parquet needs pyarrow, which is not installed. Install it by "
+            f"{path}: reading {kind} needs pyarrow, which is not installed. Install it by "
             "pip install pyarrow, or save the table as .csv."
         )
+    import pyarrow.feather
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path)
+        if kind == "feather":
+            table = pyarrow.feather.read_table(path)
+        else:
+            with pyarrow.parquet.ParquetFile(path) as file:
+                distinct_names(str(path), file.schema_arrow.names)
+                table = file.read()
+        distinct_names(str(path), table.column_names)
         table.validate(full=True)  # offsets and texts, which reading does not check
         index = (table.schema.pandas_metadata or {}).get("index_columns", [])
-        return _from_parquet(
+        return _from_arrow(
             path, table.drop_columns([name for name in table.column_names if name in index]), choose, least
         )
     except DataError:
         raise
     except Exception as error:  # flipped bytes get as far as its decoders, which raise nearly anything
-        raise DataError(f"{path}: not a readable parquet file ({brief(error)}). Write it again.") from error
+        raise DataError(f"{path}: not a readable {kind} file ({brief(error)}). Write it again.") from error
 
 
-def _from_parquet(path: Path, table: Any, choose: Chooser, least: int) -> Table:
+def _from_arrow(path: Path, table: Any, choose: Chooser, least: int) -> Table:
     names = [str(name) for name in table.column_names]
     if len(names) < least:
         raise DataError(f"{path}: {len(names)} columns. At least one feature and the target are needed.")

@@ -45,7 +45,7 @@ def find_header(first: Sequence[str], rows: Callable[[], Iterable[Sequence[str]]
     """
     cells = [cell.strip() for cell in first]
     numbers = [cell for cell in cells if is_number(cell)]
-    if target in cells:
+    if target in cells or (not numbers and _stands_twice(cells, rows)):
         return Header(True)
     if any(cell == "?" or is_truth(cell) for cell in cells) or _dates_follow(cells, rows):
         return Header(False)
@@ -116,6 +116,12 @@ def _dates_follow(cells: list[str], rows: Callable[[], Iterable[Sequence[str]]])
     dates = [i for i, cell in enumerate(cells) if is_date(cell)]
     second = next(iter(rows()), ()) if dates else ()
     return any(i < len(second) and is_date(second[i]) for i in dates)
+
+
+def _stands_twice(cells: list[str], rows: Callable[[], Iterable[Sequence[str]]]) -> bool:
+    """Return whether a line of texts stands again, whole, among rows that have numbers in its place: tables joined with their headers."""
+    below = [[cell.strip() for cell in row] for row in islice(rows(), _FEW)]
+    return cells in below and any(is_number(cell) for row in below for cell in row)
 
 
 def _lies_among(cells: list[str], rows: Callable[[], Iterable[Sequence[str]]]) -> bool:

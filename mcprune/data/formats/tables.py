@@ -114,8 +114,8 @@ def text_in_feature(where: object, column: str, row: str, cell: object) -> DataE
         )
     return DataError(
         f"{where}: the feature column {column!r} holds {text!r} in row {row}, where a number is "
-        f"needed. Encode the column as numbers or leave it out ({_leave_out(where, column)}); if it is the class, name it as the "
-        "target."
+        f"needed. Empty the cell if the value is missing; encode the column as numbers or leave it out ({_leave_out(where, column)}); "
+        "if it is the class, name it as the target."
     )
 
 
@@ -145,6 +145,6 @@ def require_names(where: object, names: Sequence[str]) -> None:
     if "" in names:
         raise DataError(
             f"{where}: column {list(names).index('')} (counted from 0) has no name. Name it, or remove it if it only "
-            "numbers the rows (pandas: to_csv(..., index=False))."
+            f"numbers the rows (pandas: to_csv(..., index=False)).{' If the first line is a title, remove it.' * (names.count('') > 1)}"
         )
     distinct_names(str(where), names)

@@ -21,6 +21,7 @@ from mcprune.data.formats.cells import (
     number_text,
 )
 from mcprune.data.formats.dialect import UTF_8, Dialect, Row, fallback, find_dialect
+from mcprune.data.formats.first_rows import column_of, first_rows, number_notes, one_column
 from mcprune.data.formats.reading import TextOptions
 from mcprune.data.formats.tables import (
     UNNAMED,
@@ -36,7 +37,7 @@ from mcprune.data.roles.columns import MIN_COUNTED_ROWS, column_names
 from mcprune.data.roles.targets import parse_labels
 from mcprune.errors import DataError
 
-_ROWS, _CELLS = 1_000, 200_000  # that are looked at before any is read, at most
+END_OF_FILE = " \t\x1a"  # with spaces: old programs end a text by this sign
 
 
 def read_text_table(
@@ -100,10 +101,13 @@ class _Reader:
         self.notes: list[str] = list(dialect.notes)
         self.skipped = 0  # rows without content
         self.has_groups = False  # thousands separators
+        self.header: list[str] | None = None  # the cells of the first line, if it names the columns
+        self.repeated = 0  # lines that are the header once more
+        self.number_notes: list[str] = []
 
     def read(self, find_header: FindHeader, choose: Chooser, least: int) -> Table:
         rows = self.dialect.rows()
-        sample = _first_rows(rows)
+        sample = first_rows(rows)
         if not sample:
             raise DataError(f"{self.path}: the file is empty. Give a table with a header line and rows.")
         first = sample[0].cells
@@ -114,12 +118,9 @@ class _Reader:
         self.names = [cell.strip() for cell in first] if is_header else column_names(len(first))
         self._fit_names(body, is_header=is_header)
         if len(self.names) < least:
-            raise DataError(
-                f"{self.path}: one column only, {self.names[0][:60]!r}. Separate the columns by "
-                f"{'tabs' if self.separator == chr(9) else 'commas'}, or say what does: --separator."
-            )
+            raise one_column(self.path, self.names[0], body, self.separator)
         used = [i for i in range(len(self.names)) if i not in self.blank]
-        chosen = choose([self.names[i] for i in used], is_header, lambda i: _column(body, used[i]))
+        chosen = choose([self.names[i] for i in used], is_header, lambda i: column_of(body, used[i]))
         columns = Columns(
             [used[i] for i in chosen.features],
             None if chosen.target is None else used[chosen.target],
@@ -130,6 +131,9 @@ class _Reader:
         as_texts = {used[i] for i in chosen.as_texts}
         self.codes = {i: {} for i in columns.features if i in as_texts}
         self._find_kinds([i for i in columns.features if i not in as_texts], body)
+        numbers = [i for i in columns.features if i not in self.codes and i not in self.truths]
+        self.number_notes = number_notes(self.names, numbers, body)
+        self.header = first if is_header else None
         return self._parse(columns, sample[1:] if is_header else sample, rows)
 
     def _rows_below(self) -> Iterator[list[str]]:
@@ -146,7 +150,7 @@ class _Reader:
         names = self.names
         width = Counter(map(len, body)).most_common(1)[0][0] if body else len(names)
         if is_header and width == len(names) + 1 and len(names) > 1:
-            last, index = _column(body, width - 1), _column(body, 0)
+            last, index = column_of(body, width - 1), column_of(body, 0)
             if not any(cell.strip() for cell in last):
                 names.append("")
             elif len(set(index)) == len(index):  # as R writes it
@@ -159,7 +163,7 @@ class _Reader:
             if (not name or (not is_header and i == len(names) - 1))
             and len(names) > 2
             and body
-            and not any(cell.strip() for cell in _column(body, i))
+            and not any(cell.strip() for cell in column_of(body, i))
         ]
         if self.blank:
             several = len(self.blank) > 1
@@ -174,7 +178,7 @@ class _Reader:
     def _find_kinds(self, features: Sequence[int], body: list[list[str]]) -> None:
         """Find the columns of truth values and of texts: those whose first rows have mostly such cells."""
         for i in features:
-            cells = _column(body, i)
+            cells = column_of(body, i)
             try:
                 [*map(float, cells)]  # most columns, at the speed of C
                 continue
@@ -206,6 +210,9 @@ class _Reader:
                         f"{self.path}: line {row.line} has {len(cells)} cells, the first line has {width}. "
                         "Give every line as many."
                     )
+                continue
+            if cells == self.header:
+                self.repeated += 1
                 continue
             count += 1
             if target is not None:
@@ -249,12 +256,15 @@ class _Reader:
             seen.append("thousands separators")
         if self.skipped:
             seen.append(f"{self.skipped:,} line{'s' * (self.skipped > 1)} without content left out")
-        return (f"read as: {'; '.join(seen)}",) if seen else ()
+        if self.repeated:
+            lines = "line that repeats" if self.repeated == 1 else "lines that repeat"
+            seen.append(f"{self.repeated:,} {lines} the header left out")
+        return (*((f"read as: {'; '.join(seen)}",) if seen else ()), *self.number_notes)
 
     def _is_no_row(self, row: Row) -> bool:
         """Return whether a line has separators only, or is a comment as those on top."""
         marker = self.dialect.marker
-        if any(cell.strip() for cell in row.cells) and not (
+        if any(cell.strip(END_OF_FILE) for cell in row.cells) and not (
             marker and len(row.cells) != len(self.names) and row.text.startswith(marker)
         ):
             return False
@@ -328,19 +338,3 @@ class _Reader:
             return float("nan")
         error = text_in_weights if column == self.weights else text_in_feature
         raise error(self.path, self.names[column], f"{row} (line {line})", cell.strip())
-
-
-def _first_rows(rows: Iterator[Row]) -> list[Row]:
-    """Return the first rows: few of wide tables, but two where there are two."""
-    sample: list[Row] = []
-    cells = 0
-    for row in rows:
-        sample.append(row)
-        cells += len(row.cells)
-        if len(sample) >= _ROWS or (cells > _CELLS and len(sample) > 1):
-            break
-    return sample
-
-
-def _column(rows: Sequence[Sequence[str]], column: int) -> list[str]:
-    return [row[column] for row in rows if column < len(row)]

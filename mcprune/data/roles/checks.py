@@ -26,6 +26,15 @@ def some(items: Iterable[object], most: int = 6) -> str:
     return ", ".join(listed[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def differ_in_case(values: Iterable[object]) -> list[str]:
+    """Return the texts that are equal to another one but for upper and lower case, each as code writes it."""
+    of: dict[str, list[str]] = {}
+    for value in values:
+        if isinstance(value, str):
+            of.setdefault(value.casefold(), []).append(repr(value))
+    return [text for alike in of.values() if len(alike) > 1 for text in alike]
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ' Did you mean ...?' with the nearest known word, or an empty text."""
     by_lower = {each.lower(): each for each in known}

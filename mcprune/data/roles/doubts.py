@@ -1,4 +1,4 @@
-"""Columns that may be no measurements: identifiers, sample weights, copies of the target and what sorts the classes; also constants."""
+"""Columns that may be no measurements: identifiers, dates, marks of gaps, sample weights, copies of the target, what sorts the classes."""
 
 import math
 import re
@@ -17,6 +17,8 @@ _COLUMNS = 4_096  # that are looked at together
 # Chance, over all columns together, at which numbers without a meaning may sort the classes.
 CHANCE = 1e-3
 LINEAR, FEW = 1e-9, 3  # distance of a correlation from 1 that is rounding; rows of which any two columns may be linear
+# Numbers that stand for missing values in files of measuring devices and surveys: above zero, or below.
+GAP_MARKS = (9.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0)
 NEAR_ONE = (0.5, 2.0)  # a mean of weights that were scaled to 1
 
 _END = r"([ _.-]?(nominal|nom|total|\d+))?"
@@ -39,7 +41,8 @@ class ColumnNote(NamedTuple):
         The columns.
     kind : str
         `identifier`: a different number in each row. `weight`: looks like sample weights. `copy`: one value for each class. `sorts`:
-        its order is that of the classes. `constant`: one value in all rows. `duplicate`: equal to another column.
+        its order is that of the classes. `constant`: one value in all rows. `duplicate`: equal to another column. `gap`: a number that
+        may stand for a missing value. `date`: dates as whole numbers.
     text : str
         One line that names the columns, with the remedy.
     """
@@ -91,6 +94,16 @@ def doubtful_columns(
     if numbering:
         text = f"a different number in each row: {_columns(names, numbering)}. If it only numbers the rows: --must-drop"
         notes.append(ColumnNote(tuple(names[j] for j in numbering), "identifier", text))
+    for j, mark in _gap_marks(features):
+        if j in open_:
+            text = (
+                f"column {names[j]!r} holds {mark:g} in several rows, far from all other numbers. If it stands for a missing value: empty "
+                f"these cells; if it is measured: --must-keep {names[j]}"
+            )
+            notes.append(ColumnNote((names[j],), "gap", text))
+    dates = [j for j in _dates(features) if j in open_]
+    remedy = " dates as whole numbers, such as 20260131. Make numbers of them that may matter, such as the weekday; then: --must-drop"
+    add("date", dates, "holds", "hold", remedy)
     weights = [j for j in open_ if _may_weigh(names[j], features[:, j])]
     for j in weights:
         text = (
@@ -119,6 +132,36 @@ def doubtful_columns(
         text = f"equal in all rows: columns {pairs}. Either may be kept in place of the other"
         notes.append(ColumnNote(tuple(names[j] for j, _ in twins), "duplicate", text))
     return tuple(notes)
+
+
+def _gap_marks(features: AnyArray) -> list[tuple[int, float]]:
+    """Return the columns with a number that is usual for gaps, in several rows and farther from the others than they are spread."""
+    out: list[tuple[int, float]] = []
+    if features.dtype.kind != "f":
+        return out
+    low, high = features.min(axis=0), features.max(axis=0)
+    candidates = np.flatnonzero(np.isin(low, [-mark for mark in GAP_MARKS]) | np.isin(high, GAP_MARKS))
+    for j in candidates.tolist():
+        column = features[:, j].astype(np.float64)
+        for mark in (float(low[j]), float(high[j])):
+            others = column[column != mark]
+            is_usual = abs(mark) in GAP_MARKS and (mark < 0) == (mark == low[j])
+            if is_usual and len(column) - others.size > 1 and np.unique(others).size > FEW:
+                distance = np.abs(others - mark).min()
+                out += [(j, mark)] if distance > np.ptp(others) else []
+    return out
+
+
+def _dates(features: AnyArray) -> list[int]:
+    """Return the columns of whole numbers that are days written as 20260131."""
+    low, high = features.min(axis=0), features.max(axis=0)
+    chosen = []
+    for j in np.flatnonzero((low >= 19000101) & (high <= 21001231) & (low < high)).tolist():
+        column = features[:, j].astype(np.float64)
+        month, day = column // 100 % 100, column % 100
+        if ((column % 1 == 0) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)).all():
+            chosen.append(j)
+    return chosen
 
 
 def _may_weigh(name: str, column: AnyArray) -> bool:

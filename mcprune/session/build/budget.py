@@ -86,15 +86,11 @@ def tie_columns(config: Config, coding: Coding | None, *, is_users_model: bool) 
             f"A model of your own takes numbers without gaps, but {names} have gaps or categories. Fill and encode them beforehand, or "
             "leave model out."
         )
-    for option, reason in (
-        ("groups", "their sites are groups already"),
-        ("fdr", "columns are tested one by one, and a column of several sites is another test"),
-    ):
-        if config.value(option) is not None:
-            raise ConfigError(
-                f"{option} with columns of gaps or categories, {names}: {reason}. Leave {option} out, or fill and encode the columns "
-                "beforehand."
-            )
+    if config.problem.groups is not None:
+        raise ConfigError(
+            f"groups with columns of gaps or categories, {names}: their sites are groups already. Leave groups out, or fill and encode the "
+            "columns beforehand."
+        )
     if config.method != "markov":
         raise ConfigError(
             f"method={config.method} keeps or drops sites one by one, but {names} have gaps or categories, each with several sites. Use "

@@ -10,6 +10,7 @@ import numpy as np
 
 from mcprune.config.schema import Config, make_config
 from mcprune.data.base import Dataset
+from mcprune.data.coding.coding import Coding
 from mcprune.data.prepare import Rows, Splits, prepare
 from mcprune.errors import ConfigError
 from mcprune.fdr.classifiers import train_classifiers
@@ -53,8 +54,9 @@ def compete(dataset: Dataset, config: Config) -> ErrorRate:
     began, q, seed = time.monotonic(), config.problem.fdr, config.runtime.seed
     assert q is not None
     if dataset.n_inputs > MOST_COLUMNS:
+        numbers = "columns" if dataset.coding is None else "numbers, its categories as 0 and 1 included"
         raise ConfigError(
-            f"fdr={q:g}, but the table has {dataset.n_inputs:,} columns, and shadows are drawn of {MOST_COLUMNS:,} at most. "
+            f"fdr={q:g}, but the table has {dataset.n_inputs:,} {numbers}, and shadows are drawn of {MOST_COLUMNS:,} at most. "
             "Leave some out, or choose a number of columns by keep."
         )
     tie_columns(config, dataset.coding, is_users_model=False)
@@ -63,21 +65,32 @@ def compete(dataset: Dataset, config: Config) -> ErrorRate:
     rows = _rows(splits, draw)
     columns, shadows = statistics(splits, rows, sets, draw, seed)
     chosen = select(columns, shadows, q)
-    return _event(chosen, q, splits.names, sets, len(rows.targets), time.monotonic() - began)
+    names = splits.names if splits.coding is None else splits.coding.original_names
+    return _event(chosen, q, names, sets, len(rows.targets), time.monotonic() - began)
 
 
 def statistics(
     splits: Splits, rows: Rows, sets: int, draw: np.random.Generator, seed: int
 ) -> tuple[FloatArray, FloatArray]:
     """Return the statistics (sets, p) of the columns and of their shadows: the share of a chain's blocks in which each is kept."""
-    shadows = Shadows(rows.features)
+    coding, owner = splits.coding, None
+    categories: list[int] = []
+    if coding is not None:
+        owner = np.append(coding.owner, coding.owner + len(coding.columns))
+        categories = [j for j, column in enumerate(coding.columns) if column.values is not None]
+    shadows = Shadows(rows.features, None if coding is None else coding.owner, categories)
     tables = [np.concatenate([rows.features, shadows.draw(draw)], axis=1) for _ in range(sets)]
     plans = [_plan(splits, rows, table, seed + number) for number, table in enumerate(tables)]
     models = [gated.model for plan in plans for gated in plan.stack]
     training = [part for plan in plans for part in plan.folds.training]
-    train_classifiers(models, tables, rows.targets, training, rows.weights, draw=draw, row_loss=plans[0].row_loss)
+    train_classifiers(
+        models, tables, rows.targets, training, rows.weights, draw=draw, row_loss=plans[0].row_loss, owner=owner
+    )
     of_sites = np.stack([share_of_blocks(plan) for plan in plans])
-    return of_sites[:, : splits.n_inputs], of_sites[:, splits.n_inputs :]
+    if owner is not None:  # those of a column are kept together
+        of_sites = of_sites[:, np.unique(owner, return_index=True)[1]]
+    columns = of_sites.shape[1] // 2
+    return of_sites[:, :columns], of_sites[:, columns:]
 
 
 def _event(chosen: Selection, q: float, names: Sequence[str], sets: int, rows: int, seconds: float) -> ErrorRate:
@@ -127,14 +140,29 @@ def _rows(splits: Splits, draw: np.random.Generator) -> Rows:
 
 
 def _plan(splits: Splits, rows: Rows, table: Float32Array, seed: int) -> Plan:
-    """Return the plan of the chain of a set: its sites are the columns and their shadows."""
+    """Return the plan of the chain of a set: its sites are the columns and their shadows, those of a column tied."""
     names = tuple(f"{kind}{j}" for kind in ("column", "shadow") for j in range(splits.n_inputs))
     train = Rows(np.ascontiguousarray(table), rows.targets, rows.weights, entities=rows.entities)
     nothing = Rows(train.features[:0], train.targets[:0], None if train.weights is None else train.weights[:0])
-    both = splits._replace(train=train, validation=nothing, test=nothing, names=names, doubts=(), notes=())
+    both = splits._replace(train=train, validation=nothing, test=nothing, names=names, doubts=(), notes=(), coding=None)
     config = make_config(
         data=splits.name, keep=LAST, seed=seed, hidden=(WIDTH,), search_hidden=(WIDTH,), dropout=DROPOUT,
         eval_on="folds", eval_folds=FOLDS, evaluation_rows=len(rows.targets), start="all", decisions=DECISIONS,
-        keep_schedule="geometric:1", evaluator="fused", compare="no", threads=1,
+        keep_schedule="geometric:1", evaluator="fused", compare="no", threads=1, **_tied(splits.coding, names),
     )  # fmt: skip
     return make_plan(config, both)
+
+
+def _tied(coding: Coding | None, names: Sequence[str]) -> dict[str, object]:
+    """Return the groups of the numbers of a column, and of those of its shadow, as an option; none where columns are numbers."""
+    if coding is None:
+        return {}
+    width = len(names) // 2
+    groups: dict[str, object] = {}
+    for number, column in enumerate(coding.columns):
+        places = np.flatnonzero(coding.owner == number).tolist()
+        for kind, first in (("all of column", 0), ("all of shadow", width)):
+            if len(column.names) > 1:
+                sites = [names[first + place] for place in places]
+                groups[f"{kind} {number}"] = {"sites": sites, "cost": 1}
+    return {"groups": groups}

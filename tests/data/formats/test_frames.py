@@ -142,3 +142,62 @@ def test_texts_that_name_the_rows_of_a_parquet_are_left_out(tmp_path):
     dataset = load(tmp_path / "t.parquet")
     assert dataset.feature_names == ("a",)
     assert any("'who'" in note for note in dataset.notes)
+
+
+@pytest.fixture
+def measured():
+    """Twelve rows of a number, and their classes."""
+    pytest.importorskip("pyarrow")
+    rng = np.random.default_rng(0)
+    return {"a": rng.normal(size=12), "kind": list("xyz") * 4}
+
+
+def test_a_feather_file_is_read_as_a_parquet_file(measured, tmp_path):
+    import pyarrow as pa
+    import pyarrow.feather
+    import pyarrow.parquet
+
+    table = pa.table(measured)
+    pyarrow.feather.write_feather(table, str(tmp_path / "t.feather"))
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    dataset, other = load(tmp_path / "t.feather"), load(tmp_path / "t.parquet")
+    np.testing.assert_array_equal(dataset.features, other.features)
+    assert dataset.labels == other.labels == ("x", "y", "z")
+    assert read_rows(tmp_path / "t.feather", dataset).values.tolist() == dataset.features.tolist()
+    (tmp_path / "t.feather").write_bytes(b"ARROW1 and no more")
+    with pytest.raises(DataError, match="not a readable feather file"):
+        load(tmp_path / "t.feather")
+
+
+def test_columns_of_one_name_in_a_parquet_are_refused(measured, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    arrays = [pa.array(measured["a"]), pa.array(measured["a"]), pa.array(measured["kind"])]
+    pyarrow.parquet.write_table(pa.Table.from_arrays(arrays, names=["a", "a", "kind"]), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="several columns are called 'a'"):
+        load(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_integers_that_a_float_rounds_are_read(measured, tmp_path, gap):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    numbers = [2**60 + 2**40 * int(i) for i in (3, 1, 0, 2, 7, 5, 4, 6, 9, 8, 11, 30)]
+    table = pa.table({"big": pa.array([None, *numbers[1:]] if gap else numbers, pa.int64()), **measured})
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    dataset = load(tmp_path / "t.parquet")
+    assert dataset.features[1, 0] == 2**60 + 2**40
+    assert np.isnan(dataset.features[0, 0]) == gap
+
+
+def test_measurements_that_are_stored_as_texts_are_refused(measured, tmp_path):
+    """They are different in each row, as names of rows are."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    texts = [f"{value:.4f}" for value in measured["a"]]
+    pyarrow.parquet.write_table(pa.table({"b": measured["a"], **measured, "a": texts}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"column 'a' holds '[-.\d]+' in row 1, where a number is needed"):
+        load(tmp_path / "t.parquet")

@@ -7,6 +7,8 @@ import pytest
 
 from mcprune.config.schema import make_config
 from mcprune.data.base import assemble
+from mcprune.data.coding.coding import category_of
+from mcprune.data.table_files import coded_dataset
 from mcprune.errors import ConfigError
 from mcprune.fdr import classifiers
 from mcprune.fdr.copies import Shadows
@@ -85,6 +87,38 @@ def test_weights_count(cheap):
     config = make_config(data="table", fdr=0.2, test=0.0, validation=0.0, threads=1)
     weighted = replace(dataset, weights=np.r_[np.ones(300), np.full(300, 1e-6)])
     assert set(places) <= set(compete(weighted, config).indices)
+
+
+def mixed(seed, rows=400):
+    """A number, a category and a number with gaps tell the class; others of each kind lean on them."""
+    draw = np.random.default_rng(seed)
+    x = draw.standard_normal((rows, 6))
+    x[:, 1] = 0.6 * x[:, 0] + 0.8 * x[:, 1]
+    codes = draw.integers(0, 4, (rows, 4))
+    codes[:, 1] = np.where(draw.random(rows) < 0.5, codes[:, 0], codes[:, 1])
+    is_gap = draw.random((rows, 2)) < 0.2
+    score = 2.5 * x[:, 0] + np.array([-2.5, 0, 0, 2.5])[codes[:, 0]] + np.where(is_gap[:, 0], 0.0, 2.5 * x[:, 4])
+    y = (draw.random(rows) < 1 / (1 + np.exp(-score))).astype(int)
+    names = ["n0", "n1", "n2", "n3", "g0", "g1", "c0", "c1", "c2", "c3"]
+    cells = [*x[:, :4].T, *np.where(is_gap, np.nan, x[:, 4:]).T, *(category_of(map(str, one)) for one in codes.T)]
+    return coded_dataset("mixed", names, cells, y, "y")
+
+
+@pytest.mark.slow
+def test_columns_with_gaps_and_categories_compete_whole(cheap):
+    event = compete(mixed(0), make_config(data="table", fdr=0.2, test=0.0, validation=0.0, threads=1))
+    assert [column.name for column in event.columns].count("c0") == len(event.columns) - 9 == 1
+    assert {"n0", "g0", "c0"} <= set(event.kept)
+    assert len(event.kept) <= 5
+    assert sorted(column.index for column in event.columns) == list(range(10))
+
+
+@pytest.mark.slow
+def test_such_columns_do_not_win_against_shadows_that_are_not_permuted(cheap, monkeypatch):
+    """The control."""
+    monkeypatch.setattr(Shadows, "draw", lambda self, draw: self._x.copy())
+    event = compete(mixed(0), make_config(data="table", fdr=0.2, test=0.0, validation=0.0, threads=1))
+    assert event.indices == ()
 
 
 def test_too_many_columns_are_refused(monkeypatch):
