@@ -81,7 +81,8 @@ class CategoryColumn:
     def __init__(self, numbers: Float32Array, others: Float32Array) -> None:
         values, codes, counts = np.unique(numbers, axis=0, return_inverse=True, return_counts=True)
         order = np.argsort(leading_direction(codes.reshape(-1), counts, others), kind="stable")
-        self._values, self._counts = values[order], counts[order]
+        self._values: Float32Array = values[order]
+        self._counts: IntArray = counts[order]
         self._codes = np.argsort(order)[codes.reshape(-1)]
         self.width = max(1, len(order) - 1)
         self.bounds = {place: decision_bounds(self._codes, place) for place in range(self.width)}
@@ -97,7 +98,8 @@ class CategoryColumn:
         for place, count in enumerate(self._counts[:-1]):
             chosen = highest(scores[:, place], is_open, int(count))
             codes[chosen], is_open[chosen] = place, False
-        return self._values[codes]
+        cells: Float32Array = self._values[codes]
+        return cells
 
 
 class GappedColumn:
