@@ -147,7 +147,7 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
             )
         from mcprune.estimators.scoring import scoring_objective
 
-        return scoring_objective(self.scoring, np.asarray(self.classes_) if task == CLASSIFICATION else None)
+        return scoring_objective(self.scoring, task, np.asarray(self.classes_) if task == CLASSIFICATION else None)
 
     def _rank(self, columns: Columns, mask: BoolArray, weights: FloatArray) -> None:
         """Set `support_`, `scores_`, `ranking_` and `n_features_` of a mask (M,): rank 1 for what is kept, then by falling score."""
@@ -179,7 +179,7 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
         from mcprune.estimators import fitting
 
         table, labels = self._validated(X, y)
-        task = task_of(self._wished_task(), labels)
+        task = task_of(self._wished_task(labels), labels)
         is_weighted = sample_weight is not None
         weights = _check_sample_weight(sample_weight, labels, dtype=np.float64, ensure_non_negative=True)
         used = weights > 0
@@ -221,7 +221,7 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
         """
         checks = {
             "dtype": [np.float64, np.float32], "ensure_min_samples": 2, "y_numeric": False, "ensure_all_finite": "allow-nan",
-            "multi_output": self._wished_task() != CLASSIFICATION, "estimator": self,
+            "multi_output": self._takes_several_targets(), "estimator": self,
         }  # fmt: skip
         if not (is_frame(X) or has_texts(X)):
             table, labels = validate_data(self, X, y, **checks)
@@ -231,9 +231,12 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
         table, labels = check_X_y(np.zeros((_num_samples(X), 1)) if numbers is None else numbers, y, **checks)
         return X if numbers is None else table, labels
 
-    def _wished_task(self) -> str:
-        """Return what the target is to be, as the option `task`."""
+    def _wished_task(self, labels: AnyArray) -> str:
+        """Return what targets (rows,) or (rows, T) are to be, as the option `task`."""
         return CLASSIFICATION
+
+    def _takes_several_targets(self) -> bool:
+        return True
 
     def _targets(self, labels: AnyArray, used: BoolArray, task: str) -> tuple[AnyArray, AnyArray, list[Label]]:
         """Return the targets of all rows and of those that are used, and the classes; sets `classes_`, or the shape of numbers."""

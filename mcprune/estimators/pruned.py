@@ -9,9 +9,11 @@ import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import assert_all_finite
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from mcprune.data.roles.tasks import REGRESSION
+from mcprune.data.roles.targets import Label
+from mcprune.data.roles.tasks import CLASSIFICATION, MULTILABEL, REGRESSION
 from mcprune.data.scale import column_means, filled
 from mcprune.estimators.columns import kept_numbers
 from mcprune.estimators.markov_fit import MarkovFit
@@ -99,7 +101,8 @@ class MarkovPrunedClassifier(ClassifierMixin, MarkovPruned):  # type: ignore[mis
     """Choose n columns as `MarkovSelector` does, and predict with a fresh classifier that is trained on them alone.
 
     Parameters are those of `MarkovSelector`. With `estimator` the fresh classifier is a clone of it (in `estimator_`), otherwise
-    a network (in `model_`). Rows go through it in float64, so that a row's answer does not depend on what stands beside it.
+    a network (in `model_`). Rows go through it in float64, so that a row's answer does not depend on what stands beside it. A y of
+    several columns of 0 and 1 holds several labels of a row; `classes_` are then the places of these columns.
 
     Examples
     --------
@@ -111,8 +114,12 @@ class MarkovPrunedClassifier(ClassifierMixin, MarkovPruned):  # type: ignore[mis
     """
 
     def predict(self, X: object) -> AnyArray:
-        """Return the classes (rows,) of rows with all N columns."""
+        """Return the classes (rows,), or the labels 0 and 1 (rows, T), of rows with all N columns."""
         kept = self._kept(X)
+        if not self._is_flat:
+            is_wrapped = hasattr(self, "estimator_")
+            answers: AnyArray = self.estimator_.predict(kept) if is_wrapped else self._shares(kept) > 0.5
+            return np.asarray(answers, np.int64)
         places = self.estimator_.predict(kept) if hasattr(self, "estimator_") else self._network(kept).argmax(axis=1)
         labels: AnyArray = self.classes_[places]
         return labels
@@ -121,18 +128,35 @@ class MarkovPrunedClassifier(ClassifierMixin, MarkovPruned):  # type: ignore[mis
     def predict_proba(self, X: object) -> FloatArray:
         """Return the probabilities (rows, C), in the order of `classes_`, of rows with all N columns.
 
-        It is there for the network, and where `estimator` has it.
+        Those of several labels do not add up to 1. It is there for the network, and where `estimator` has it.
         """
         kept = self._kept(X)
         if hasattr(self, "estimator_"):
             probabilities: FloatArray = self.estimator_.predict_proba(kept)
             return probabilities
-        return _softmax(self._network(kept))
+        return _softmax(self._network(kept)) if self._is_flat else self._shares(kept)
+
+    def _shares(self, kept: FloatArray) -> FloatArray:
+        """Return the probabilities (rows, T) of several labels."""
+        assert self._target_scaler is not None
+        return self._target_scaler.predictions(self._network(kept))
+
+    def _wished_task(self, labels: AnyArray) -> str:
+        return MULTILABEL if labels.ndim == 2 and labels.shape[1] > 1 else CLASSIFICATION
+
+    def _targets(self, labels: AnyArray, used: BoolArray, task: str) -> tuple[AnyArray, AnyArray, list[Label]]:
+        if task == MULTILABEL:
+            check_classification_targets(labels)
+            self.classes_ = np.arange(labels.shape[1])
+        else:
+            self._is_flat = True
+        return super()._targets(labels, used, task)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         # scikit-learn asks for .83 on three blobs in two columns; one of the two allows .79 to anything.
         tags.classifier_tags.poor_score = self.keep is None
+        tags.classifier_tags.multi_label = True
         return tags
 
 
@@ -151,7 +175,7 @@ class MarkovPrunedRegressor(RegressorMixin, MarkovPruned):  # type: ignore[misc]
     (1,)
     """
 
-    def _wished_task(self) -> str:
+    def _wished_task(self, labels: AnyArray) -> str:
         return REGRESSION
 
     def predict(self, X: object) -> FloatArray:

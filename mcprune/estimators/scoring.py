@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
 
+from mcprune.data.roles.tasks import MULTILABEL
 from mcprune.errors import ConfigError
 from mcprune.types import AnyArray, FloatArray
 
@@ -45,6 +46,29 @@ class KnownClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(logs[:, 1] - logs[:, 0] if logs.shape[1] == 2 else logs)
 
 
+class KnownLabels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A fitted classifier of several labels whose probabilities (rows, T) are known, whatever the rows."""
+
+    def __init__(self, probabilities: FloatArray | None = None) -> None:
+        self.probabilities = probabilities
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    @property
+    def classes_(self) -> AnyArray:
+        """The places of the labels."""
+        return np.arange(np.asarray(self.probabilities).shape[1])
+
+    def predict_proba(self, X: object) -> FloatArray:
+        """Return the known probabilities."""
+        return np.asarray(self.probabilities)
+
+    def predict(self, X: object) -> AnyArray:
+        """Return 1 for the labels that are more probable than not."""
+        return np.asarray(np.asarray(self.probabilities) > 0.5, np.int64)
+
+
 class KnownRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """A fitted regressor whose numbers are known, whatever the rows."""
 
@@ -59,7 +83,7 @@ class KnownRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.numbers)
 
 
-def scoring_objective(scoring: str | Callable[..., float], classes: AnyArray | None) -> Callable[..., float]:
+def scoring_objective(scoring: str | Callable[..., float], task: str, classes: AnyArray | None) -> Callable[..., float]:
     """Return an objective of predictions and targets: the scorer's value with its sign changed.
 
     Parameters
@@ -67,8 +91,9 @@ def scoring_objective(scoring: str | Callable[..., float], classes: AnyArray | N
     scoring : str or callable
         A name of `sklearn.metrics.get_scorer_names()`, or scorer(estimator, X, y). It gets an estimator whose answers are known, and rows
         of zeros: it must look at predictions alone.
+    task : str
     classes : ndarray or None
-        None of a regression.
+        None where targets are numbers, or several labels.
 
     Raises
     ------
@@ -87,6 +112,8 @@ def scoring_objective(scoring: str | Callable[..., float], classes: AnyArray | N
 
     def known(predictions: FloatArray, targets: AnyArray) -> tuple[BaseEstimator, FloatArray, AnyArray]:
         rows = np.zeros((len(targets), 1))
+        if task == MULTILABEL:
+            return KnownLabels(np.array(predictions)), rows, np.array(targets, np.int64)
         if classes is None:
             return KnownRegressor(np.array(predictions)), rows, np.array(targets)
         return KnownClassifier(np.array(predictions), classes), rows, classes[targets]

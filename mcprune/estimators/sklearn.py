@@ -15,9 +15,10 @@ from sklearn.utils import _safe_indexing, assert_all_finite
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from mcprune.data.roles.tasks import CLASSIFICATION
 from mcprune.estimators.columns import is_frame, numeric_frame
 from mcprune.estimators.markov_fit import HIDDEN, MarkovFit
-from mcprune.types import BoolArray
+from mcprune.types import AnyArray, BoolArray
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -157,8 +158,11 @@ class MarkovSelector(SelectorMixin, MarkovFit):  # type: ignore[misc]
         rows = validate_data(self, X, reset=False, dtype=None, accept_sparse="csr", ensure_all_finite="allow-nan")
         return self._transform(rows)
 
-    def _wished_task(self) -> str:
+    def _wished_task(self, labels: AnyArray) -> str:
         return self.task
+
+    def _takes_several_targets(self) -> bool:
+        return self.task != CLASSIFICATION
 
     def _get_support_mask(self) -> BoolArray:
         check_is_fitted(self)

@@ -8,12 +8,13 @@ from sklearn import config_context
 from sklearn.datasets import load_diabetes, make_friedman1
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold, ShuffleSplit
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import mcprune
-from mcprune import MarkovPrunedRegressor, MarkovSelector
+from mcprune import MarkovPrunedClassifier, MarkovPrunedRegressor, MarkovSelector
 
 QUICK = {"random_state": 0, "epochs": 8, "options": {"retrain_epochs": 20}}
 CHECKED = {"hidden": (32,), "epochs": 8, "options": {"retrain_epochs": 40, "retrain_learning_rate": 0.01}}
@@ -186,3 +187,42 @@ def test_verbose_shows_the_progress(friedman, capsys):
     assert "epoch" in capsys.readouterr().err
     MarkovSelector(4, **QUICK).fit(x, y)
     assert not capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    """Rows whose three labels follow two of six columns."""
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=(300, 6))
+    return x, np.stack([x[:, 1] > 0, x[:, 4] > 0.3, x[:, 1] + x[:, 4] > 0], axis=1).astype(int)
+
+
+@pytest.mark.parametrize("estimator", [None, KNeighborsClassifier(5)])
+def test_several_labels(labelled, estimator):
+    x, y = labelled
+    model = MarkovPrunedClassifier(2, estimator=estimator, random_state=0, epochs=None if estimator is None else 4)
+    model.fit(x, y)
+    assert model.get_support(indices=True).tolist() == [1, 4]
+    assert model.classes_.tolist() == [0, 1, 2]
+    answers = model.predict(x)
+    assert answers.shape == y.shape
+    assert answers.dtype.kind == "i"
+    assert (answers == y).mean() > 0.9
+    if estimator is None:
+        probabilities = model.predict_proba(x)
+        np.testing.assert_array_equal(probabilities > 0.5, answers == 1)
+        assert 0 <= probabilities.min() < probabilities.max() <= 1
+    model.fit(x, y[:, 0])
+    assert set(model.predict(x)) == {0, 1}
+
+
+def test_a_scorer_of_several_labels(labelled):
+    x, y = labelled
+    selector = MarkovSelector(2, scoring="f1_macro", random_state=0, epochs=6).fit(x, y)
+    assert selector.get_support(indices=True).tolist() == [1, 4]
+
+
+def test_several_columns_of_classes_are_no_labels(labelled):
+    x, y = labelled
+    with pytest.raises(ValueError, match="multiclass-multioutput"):
+        MarkovPrunedClassifier(2, random_state=0).fit(x, y + y.sum(axis=1, keepdims=True))
