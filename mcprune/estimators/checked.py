@@ -71,7 +71,8 @@ def folds_of(cv: object, X: AnyArray, y: AnyArray, groups: AnyArray | None, task
         cv = GroupKFold(min(GROUP_FOLDS, len(np.unique(groups))))
     splitter = check_cv(cv, y, classifier=task == CLASSIFICATION)
     parts = [(np.sort(train), np.sort(test)) for train, test in splitter.split(X, y, groups)]
-    counts = np.bincount(np.concatenate([test for _, test in parts]), minlength=len(X))
+    tested = [test for _, test in parts]
+    counts = np.bincount(np.concatenate([np.empty(0, np.int64), *tested]), minlength=len(X))
     if len(parts) < 2 or counts.max() > 1:
         raise ConfigError(
             f"cv={cv!r} gives {len(parts)} folds in which a row is evaluated {counts.max()} times. Choose two folds or more in which no "
