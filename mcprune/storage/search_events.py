@@ -40,8 +40,8 @@ class RunStarted(Event):
     feature_names : list or None
         Name of each input; null for images, and for more than 4,096 inputs.
     doubtful : dict
-        For each column that may be no measurement, why: `identifier`, `weight`, `copy` (of the target), `sorts` (the classes),
-        `constant` or `duplicate`. A `note` says more.
+        For each column that may be no measurement, why: `identifier`, `date`, `gap` (a number in its place), `weight`, `copy` (of the
+        target), `sorts` (the classes), `constant` or `duplicate`. A `note` says more.
     classifier : str
         Description of the classifier.
     device : str
