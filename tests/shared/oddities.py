@@ -325,7 +325,7 @@ ODDITIES: dict[str, list[Oddity]] = {
             "a,c,b,label\n" + "".join(line.replace(",", ",,", 1) + "\n" for line in MANY.splitlines()),
             "a b",
             (0.5, 0.25),
-            says=("left out, as all cells are missing, alike, or values of few rows: 'c'",),
+            says=("left out, because all cells are missing, equal, or values of few rows: 'c'",),
         ),
         Oddity(
             "None and - among the values of a category",
