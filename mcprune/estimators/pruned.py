@@ -9,12 +9,13 @@ import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import assert_all_finite
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from mcprune.data.roles.targets import Label
 from mcprune.data.roles.tasks import CLASSIFICATION, MULTILABEL, REGRESSION
 from mcprune.data.scale import column_means, filled
+from mcprune.errors import DataError
 from mcprune.estimators.columns import kept_numbers
 from mcprune.estimators.markov_fit import MarkovFit
 from mcprune.types import AnyArray, BoolArray, FloatArray, IntArray
@@ -146,7 +147,11 @@ class MarkovPrunedClassifier(ClassifierMixin, MarkovPruned):  # type: ignore[mis
 
     def _targets(self, labels: AnyArray, used: BoolArray, task: str) -> tuple[AnyArray, AnyArray, list[Label]]:
         if task == MULTILABEL:
-            check_classification_targets(labels)
+            if type_of_target(labels) != "multilabel-indicator":
+                raise DataError(
+                    f"y has {labels.shape[1]} columns of other values than 0 and 1. Give one class for each row, or 0 and 1 for each "
+                    "label; for several classes of a row use sklearn.multioutput.MultiOutputClassifier around this classifier."
+                )
             self.classes_ = np.arange(labels.shape[1])
         else:
             self._is_flat = True
