@@ -102,7 +102,7 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
         checked = self._rows(X, y, sample_weight, groups)
         rows, labels, columns, task = checked.rows, checked.labels, checked.columns, checked.task
         dataset = fitting.dataset_of_rows(rows, labels, columns, task)
-        objective = self._objective(labels, task)
+        objective = self._objective(labels or rows.targets.reshape(len(rows.targets), -1).T, task)
         settings, options = self._settings(columns), dict(self.options) if self.options is not None else {}
         settings["objective"] = objective
         if checked.folds is not None and self.estimator is None:
@@ -137,16 +137,18 @@ class MarkovFit(BaseEstimator):  # type: ignore[misc]
         self._rank(columns, mask, scores)
         return Searched(plan, rows, config, mask)
 
-    def _objective(self, labels: Sequence[Label], task: str) -> str | Callable[..., object]:
-        """Return what the chain minimises; a scorer takes its place."""
+    def _objective(self, outputs: Sequence[Label] | AnyArray, task: str) -> str | Callable[..., object]:
+        """Return what the chain minimises, given the classes, or the targets one by one; a scorer takes its place."""
         if self.scoring is None:
             return self.objective
         if self.objective != "auto":
             raise ConfigError(
                 f"scoring={self.scoring!r} and objective={self.objective!r} both say what is minimised. Leave one of them out."
             )
-        from mcprune.estimators.scoring import scoring_objective
+        from mcprune.estimators.scoring import same_objective, scoring_objective
 
+        if same := same_objective(self.scoring, task, len(outputs)):
+            return same
         return scoring_objective(self.scoring, task, np.asarray(self.classes_) if task == CLASSIFICATION else None)
 
     def _rank(self, columns: Columns, mask: BoolArray, weights: FloatArray) -> None:

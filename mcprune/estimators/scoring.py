@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
 
-from mcprune.data.roles.tasks import MULTILABEL
+from mcprune.data.roles.tasks import CLASSIFICATION, MULTILABEL, REGRESSION
 from mcprune.errors import ConfigError
 from mcprune.types import AnyArray, FloatArray
 
 SMALLEST = 1e-12  # least probability whose logarithm is taken
+# Objectives that order masks as these scorers do. They are computed for many candidates at once, the scorers for one at a time.
+OF_CLASSES = {"accuracy": "error", "neg_log_loss": "cross-entropy", "roc_auc_ovr": "auc"}
+OF_TWO_CLASSES = {**OF_CLASSES, "roc_auc": "auc"}
+OF_NUMBERS = {
+    "r2": "squared",
+    "neg_mean_squared_error": "squared",
+    "neg_root_mean_squared_error": "squared",
+    "neg_mean_absolute_error": "absolute",
+}
 
 
 class KnownClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -83,6 +93,23 @@ class KnownRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.numbers)
 
 
+def same_objective(scoring: str | Callable[..., float], task: str, count: int) -> str | None:
+    """Return the objective that orders masks as a scorer does; None where there is none.
+
+    Parameters
+    ----------
+    scoring : str or callable
+    task : str
+    count : int
+        Of the classes, or of the targets.
+    """
+    if not isinstance(scoring, str):
+        return None
+    if task == CLASSIFICATION:
+        return (OF_TWO_CLASSES if count == 2 else OF_CLASSES).get(scoring)
+    return OF_NUMBERS.get(scoring) if task == REGRESSION and count == 1 else None
+
+
 def scoring_objective(scoring: str | Callable[..., float], task: str, classes: AnyArray | None) -> Callable[..., float]:
     """Return an objective of predictions and targets: the scorer's value with its sign changed.
 
@@ -118,17 +145,31 @@ def scoring_objective(scoring: str | Callable[..., float], task: str, classes: A
             return KnownRegressor(np.array(predictions)), rows, np.array(targets)
         return KnownClassifier(np.array(predictions), classes), rows, classes[targets]
 
+    said: set[str] = set()
+
     def plain(predictions: FloatArray, targets: AnyArray) -> float:
-        return -float(scorer(*known(predictions, targets)))
+        return -once(said, scorer, *known(predictions, targets))
 
     def weighted(predictions: FloatArray, targets: AnyArray, sample_weight: FloatArray | None = None) -> float:
         if sample_weight is None:
             return plain(predictions, targets)
-        return -float(scorer(*known(predictions, targets), sample_weight=np.array(sample_weight)))
+        return -once(said, scorer, *known(predictions, targets), sample_weight=np.array(sample_weight))
 
     objective = weighted if _takes_weights(scorer) else plain
     objective.__name__ = f"minus {name}"
     return objective
+
+
+def once(said: set[str], scorer: Callable[..., float], *arguments: object, **more: object) -> float:
+    """Return a score; a warning is shown once and not for each of thousands of candidates: `said` has those that were."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        score = float(scorer(*arguments, **more))
+    for one in caught:
+        if str(one.message) not in said:
+            said.add(str(one.message))
+            warnings.warn(one.message, one.category, stacklevel=2)
+    return score
 
 
 def _takes_weights(scorer: Callable[..., float]) -> bool:

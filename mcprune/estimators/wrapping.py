@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from sklearn.base import ClassifierMixin
+from sklearn.base import ClassifierMixin, is_classifier, is_regressor
 
 from mcprune.config.facts import Facts
 from mcprune.config.resolve import Resolved
 from mcprune.config.rules import POOL
 from mcprune.config.schema import Config
 from mcprune.data.roles.targets import Label
-from mcprune.data.roles.tasks import CLASSIFICATION, TargetScaler, fit_target_scaler
+from mcprune.data.roles.tasks import CLASSIFICATION, REGRESSION, TargetScaler, fit_target_scaler
 from mcprune.data.scale import column_means, filled
 from mcprune.errors import ConfigError
 from mcprune.estimators.columns import Columns
@@ -73,6 +73,14 @@ def search_estimator(
         )
     if not isinstance(config.problem.keep, int):
         raise ConfigError(f"keep={config.problem.keep!r}, but a number of columns is needed; give keep one number")
+    if task == CLASSIFICATION and is_regressor(estimator):
+        raise ConfigError(
+            f"estimator={estimator!r} is a regressor, but y has classes. Give a classifier, or y of numbers."
+        )
+    if task == REGRESSION and is_classifier(estimator):
+        raise ConfigError(
+            f"estimator={estimator!r} is a classifier, but y has numbers. Give a regressor, or task='classification'."
+        )
     coding = columns.coding
     owner = np.arange(rows.features.shape[1]) if coding is None else coding.owner
     names = columns.names if coding is None else coding.original_names
