@@ -98,6 +98,10 @@ def _gives_probabilities(self: MarkovFit) -> bool:
     return self.estimator is None or hasattr(self.estimator, "predict_proba")
 
 
+def _gives_decisions(self: MarkovFit) -> bool:
+    return self.estimator is None or hasattr(self.estimator, "decision_function")
+
+
 class MarkovPrunedClassifier(ClassifierMixin, MarkovPruned):  # type: ignore[misc]
     """Choose n columns as `MarkovSelector` does, and predict with a fresh classifier that is trained on them alone.
 
@@ -136,6 +140,21 @@ class MarkovPrunedClassifier(ClassifierMixin, MarkovPruned):  # type: ignore[mis
             probabilities: FloatArray = self.estimator_.predict_proba(kept)
             return probabilities
         return _softmax(self._network(kept)) if self._is_flat else self._shares(kept)
+
+    @available_if(_gives_decisions)  # type: ignore[untyped-decorator]
+    def decision_function(self, X: object) -> FloatArray:
+        """Return the outputs (rows, C) of the network, or (rows, T) for several labels, of rows with all N columns.
+
+        Of two classes it is the output of the second one less that of the first (rows,). It is there for the network, and where
+        `estimator` has it.
+        """
+        kept = self._kept(X)
+        if hasattr(self, "estimator_"):
+            decisions: FloatArray = self.estimator_.decision_function(kept)
+            return decisions
+        outputs = self._network(kept)
+        is_binary = self._is_flat and outputs.shape[1] == 2
+        return np.asarray(outputs[:, 1] - outputs[:, 0]) if is_binary else outputs
 
     def _shares(self, kept: FloatArray) -> FloatArray:
         """Return the probabilities (rows, T) of several labels."""

@@ -211,6 +211,7 @@ def test_several_labels(labelled, estimator):
     if estimator is None:
         probabilities = model.predict_proba(x)
         np.testing.assert_array_equal(probabilities > 0.5, answers == 1)
+        np.testing.assert_array_equal(model.decision_function(x) > 0, answers == 1)
         assert 0 <= probabilities.min() < probabilities.max() <= 1
     model.fit(x, y[:, 0])
     assert set(model.predict(x)) == {0, 1}
