@@ -46,12 +46,19 @@ def page() -> str:
 def _rows(entry: Option, method: str = "") -> list[str]:
     info = entry.by_method.get(method, entry.info)
     key = f"`{entry.field.rstrip('_')}`" if entry.field else ""
-    value = "" if entry.is_flag else f"`{value_of(info, is_path=entry.name in ('data', 'out'))}`"
+    value = "" if entry.is_flag else _code(value_of(info, is_path=entry.name in ("data", "out")))
     rows = [_row(f"`{entry.flag}`", key, value, str(info.description), default_of(entry, method, parts=False))]
     for part in parts_of(entry, method):
         spelled = f"`{part.field}`" if part.field else ""
-        rows.append(_row(f". `{part.key}`", spelled, f"`{part.value}`", part.meaning, part.default))
+        rows.append(_row(f". `{part.key}`", spelled, _code(part.value), part.meaning, part.default))
     return rows
+
+
+def _code(text: str) -> str:
+    """Return text as code: no reader of Markdown agrees with another on a bar inside of backticks in a table."""
+    if not text:
+        return ""
+    return f"<code>{text.replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
 def _row(*cells: str) -> str:
