@@ -39,6 +39,7 @@ from mcprune.training.cross_validation.out_of_fold import (
     row_shares,
     score_out_of_fold,
 )
+from mcprune.training.cross_validation.ridge import ridge_losses
 from mcprune.training.metrics import weighted_mean
 from mcprune.types import AnyArray, BoolArray, Float32Array, FloatArray, IntArray
 
@@ -47,6 +48,8 @@ ROUNDS = 2
 SHORTEST = 20
 # Random masks beside the finalists; standard errors by which one must differ.
 RANDOM_MASKS, ERRORS = 3, 2.0
+# Columns by which it is tested whether any tell the classes apart.
+TESTED = 256
 # Fewer rows where the columns of all masks together would have more values than this.
 LEAST_ROWS, MOST_VALUES = 200, 2**26
 # Of the time of the search, where that is limited.
@@ -198,9 +201,7 @@ def play(
             weights,
             columns[len(finalists) :],
             seed=seed,
-            steps=min(steps_of_rounds),
             entities=entities,
-            row_loss=row_loss,
         )
     event = Playoff(
         finalists=standings,
@@ -223,23 +224,22 @@ def _has_signal(
     others: IntArray,
     *,
     seed: int,
-    steps: int,
     entities: IntArray | None = None,
-    row_loss: RowLoss,
 ) -> bool:
-    """Whether the n columns of the highest F on the rows outside of each fold do better than random masks (R, n) on the fold."""
+    """Whether the n columns of the highest F on the rows outside of each fold do better than random masks (R, n) on the fold.
+
+    A linear model compares them: what F tells of a column is linear too.
+    """
     folds = balanced_folds(y, generator(seed, Stream.PLAYOFF, ROUNDS), entities)
+    count = np.ones(len(y)) if weights is None else weights
     change = np.empty(len(y))
     for part in range(int(folds.max()) + 1):
         is_fresh = folds == part
         rest = ~is_fresh
         own = best_columns(x[rest], y[rest], None if weights is None else weights[rest], others.shape[1])
-        losses, _, _ = _out_of_fold(
-            x, y, weights, np.vstack([own, others]), is_fresh, seed=seed, number=ROUNDS, most=steps, seconds=math.inf,
-            recorded=None, is_whole=True, row_loss=row_loss,
-        )  # fmt: skip
-        change[is_fresh] = (losses[1:].mean(axis=0) - losses[0])[is_fresh]
-    lead, error = weighted_mean(change, np.full(len(y), 1.0 / len(y)) if weights is None else weights / weights.sum())
+        losses = [ridge_losses(x[:, columns[columns >= 0][:TESTED]], y, count, is_fresh) for columns in (own, *others)]
+        change[is_fresh] = np.mean(losses[1:], axis=0) - losses[0]
+    lead, error = weighted_mean(change, count / count.sum())
     return lead >= ERRORS * error
 
 
@@ -256,15 +256,14 @@ def _out_of_fold(
     seconds: float,
     recorded: int | None,
     row_loss: RowLoss,
-    is_whole: bool = False,
     entities: IntArray | None = None,
 ) -> tuple[FloatArray, FloatArray, int]:
     """Return losses and whether the class is right, (masks, rows) each, of classifiers that have not seen the row; and the steps.
 
-    Fresh rows are a fold; with `is_whole` the only one.
+    Fresh rows are a fold.
     """
     began, draw = time.monotonic(), generator(seed, Stream.PLAYOFF, number)
-    fold = np.full(len(y), -1) if is_whole else balanced_folds(y, draw, entities)
+    fold = balanced_folds(y, draw, entities)
     fold[is_fresh] = fold.max() + 1
     steps = max(SHORTEST, min(STEPS, most, max(LEAST_STEPS, int(STEPS_A_ROW * len(y)))))
     batches = draw_batches(fold, weights, steps, draw)
