@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas
 import pytest
+from selection import long_but
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine, make_classification
 
 import mcprune
@@ -48,8 +49,8 @@ def by_command_line(folder, X, y, keep, options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 5])
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("seed", long_but("the same at another seed", [0, 5], 5))
+@pytest.mark.parametrize("name", long_but("another table", SETS, "wine", "made"))
 def test_one_mask_whichever_door_is_used(name, seed, tmp_path):
     X, y = SETS[name]()
     options = {"test": 0.0, "validation": 0.0, "seed": seed, **QUICK}
@@ -159,7 +160,7 @@ def test_what_a_fit_decides_itself_is_no_option():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("eval_on", ["folds", "held-out", "train"])
+@pytest.mark.parametrize("eval_on", long_but("without folds", ["folds", "held-out", "train"], "folds"))
 def test_an_objective_of_two_classes_on_rows_sorted_by_class(eval_on):
     """Each fold evaluates rows of both classes, wherever they stand."""
     X, y = load_breast_cancer(return_X_y=True)

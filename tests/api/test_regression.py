@@ -243,7 +243,7 @@ def test_what_makes_no_sense_for_numbers_is_refused_in_one_line(options, message
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.slow
+@pytest.mark.long("the competition of session/shadows/test_compete with numbers as targets")
 def test_columns_at_a_stated_error_rate():
     x, y = table(rows=400, columns=16)
     result = mcprune.prune(x, y, fdr=0.2, retrain_epochs=10, threads=1, seed=0)

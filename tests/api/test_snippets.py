@@ -44,7 +44,7 @@ def test_prune_in_one_call(names):
 
 @pytest.mark.slow
 def test_a_problem_a_search_and_its_parts(names, tmp_path, monkeypatch):
-    monkeypatch.setattr(rules, "LEAST_STEPS", rules.Default((rules.Rule(300),)))  # a part of the work of two whole runs
+    monkeypatch.setattr(rules, "LEAST_STEPS", rules.Default((rules.Rule(100),)))  # a part of the work of two whole runs
     exec(PARTS, names)
     result = names["result"]
     assert "age" in result.mask.names

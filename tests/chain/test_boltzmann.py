@@ -12,7 +12,7 @@ import math
 import numpy as np
 import pytest
 from laws import boltzmann, codes_of, p_value
-from selection import long_but, slow_but
+from selection import long_but
 
 from mcprune.chain import budget, diagnostics, engine, moves, state
 
@@ -54,7 +54,11 @@ def corners(sites):
 
 @pytest.mark.parametrize(
     ("sites", "temperature", "modified"),
-    slow_but([(3, 0.3, False), (4, 0.3, True), (4, 1.0, False), (5, 2.0, False)], (4, 0.3, True)),
+    long_but(
+        "the same law at other temperatures",
+        [(3, 0.3, False), (4, 0.3, True), (4, 1.0, False), (5, 2.0, False)],
+        (4, 0.3, True),
+    ),
 )
 def test_toggles_visit_the_corners_by_boltzmann(sites, temperature, modified):
     table, rule = table_of(sites), {"temperature": temperature, "alpha": 1.5, "n": 1.0, "modified": modified}
@@ -69,7 +73,7 @@ def test_toggles_visit_the_corners_by_boltzmann(sites, temperature, modified):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("temperature", long_but("the same law at another temperature", [0.3, 1.0], 1.0))
-@pytest.mark.parametrize("kind", slow_but(["exchange", "informed", "both"], "both"))
+@pytest.mark.parametrize("kind", long_but("parts of the mixture", ["exchange", "informed", "both"], "both"))
 def test_exchanges_visit_a_shell_by_boltzmann(kind, temperature):
     sites, kept = 5, 2
     table, rule = table_of(sites), {"temperature": temperature, "alpha": 1.5, "n": 1.0}
@@ -197,7 +201,8 @@ MIXTURE = {"uniform": 1, "site": 2, "block": 1, "toggle": 1, "exchange": 1, "inf
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("shares", "sites", "temperature"),
-    slow_but(
+    long_but(
+        "other settings of single moves",
         [
             ({"uniform": 1}, 1, 0.3),
             ({"uniform": 1}, 2, 0.5),
@@ -208,6 +213,8 @@ MIXTURE = {"uniform": 1, "site": 2, "block": 1, "toggle": 1, "exchange": 1, "inf
         ],
         MIXTURE,
         {"block": 1},
+        ({"uniform": 1}, 2, 0.5),
+        ({"site": 1}, 2, 0.5),
     ),
 )
 def test_continuous_moves_fill_the_box_by_boltzmann(shares, sites, temperature):

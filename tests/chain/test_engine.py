@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from selection import long_but
 
 from mcprune.chain import budget, engine, moves, state
 from mcprune.chain.philox import ACCEPT, uniforms
@@ -57,7 +58,16 @@ def trace(sites, shares, temperature, ahead, steps=700, modified=False):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shares", [{kind: 1} for kind in moves.KINDS] + [EVERY])
+@pytest.mark.parametrize(
+    "shares",
+    long_but(
+        "single moves of the mixture",
+        [*({kind: 1} for kind in moves.KINDS), EVERY],
+        {"site": 1},
+        {"exchange": 1},
+        EVERY,
+    ),
+)
 @pytest.mark.parametrize("temperature", [0.0, 0.3])
 def test_the_trace_is_the_same_for_every_k(shares, temperature):
     # 2 sites: the sums are computed again after step 128 j - 1 where that is accepted, whatever K

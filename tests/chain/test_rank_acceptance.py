@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 import pytest
+from selection import long_but
 
 from mcprune.chain import moves, state, stepsize
 from mcprune.chain.ranks import gates
@@ -112,7 +113,7 @@ def test_one_site_at_a_time_is_the_more_efficient_the_larger_delta_is(losses):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", [0.44, 0.234])
+@pytest.mark.parametrize("target", long_but("another target", [0.44, 0.234], 0.234))
 def test_all_sites_at_once_reach_the_targets_and_are_efficient_there(losses, target):
     delta, acceptance = adapted(losses, target, uniform=1.0)
     assert abs(acceptance - target) < 0.02

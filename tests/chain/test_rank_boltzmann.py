@@ -84,7 +84,7 @@ CASES = {
     "case",
     long_but(
         "other settings, and single moves of the mixture",
-        CASES, "site", "site and exchange", "all",
+        CASES, "site", "all",
     ),
 )  # fmt: skip
 def test_masks_of_n_are_visited_by_boltzmann(case):

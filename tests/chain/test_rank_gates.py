@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from selection import long_but
 
 from mcprune.chain import moves, state
 from mcprune.chain.kernels import EXCHANGE, INFORMED, SITE, TOGGLE, UNIFORM
@@ -183,7 +184,11 @@ def test_the_kernel_is_the_plain_chain(shares, temperature, layers):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layers", LAYERS)
-@pytest.mark.parametrize("shares", [*KINDS, EVERY], ids=lambda shares: "+".join(shares))
+@pytest.mark.parametrize(
+    "shares",
+    long_but("single moves of the mixture", [*KINDS, EVERY], {"site": 1}, {"exchange": 1}, EVERY),
+    ids=lambda shares: "+".join(shares),
+)
 @pytest.mark.parametrize("temperature", [0.0, 0.4])
 def test_the_trace_is_the_same_for_every_k_and_every_number_of_replicas(shares, temperature, layers):
     serial, counts, _, _ = driven(12, 4, 400, shares, temperature, 1, LAYERS[layers])

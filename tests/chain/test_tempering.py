@@ -13,7 +13,7 @@ from selection import long_but
 from mcprune.chain import diagnostics, engine, moves, philox, state, tempering
 from mcprune.errors import ConfigError
 
-SITES, RUNGS, ROUNDS, EVERY, THIN = 4, np.array([0.15, 0.4, 1.0]), 20_000, 8, 20
+SITES, RUNGS, ROUNDS, EVERY, THIN = 4, np.array([0.15, 0.4, 1.0]), 14_000, 8, 20
 TABLE = np.random.default_rng(2).random(2**SITES)
 
 
@@ -46,7 +46,7 @@ def test_every_rung_visits_by_its_own_boltzmann_law_with_swaps_on():
         assert p_value(counts, boltzmann(TABLE, temperature / 4)) < 1e-9
     rates = ladder.swaps / ladder.attempts
     assert ((rates > 0.1) & (rates < 0.95)).all()
-    # What the rates should be, by enumeration; 10,000 correlated attempts scatter by .01.
+    # What the rates should be, by enumeration; 7,000 correlated attempts scatter by .012.
     due = [exact_rate(TABLE, RUNGS[i], RUNGS[i + 1]) for i in range(2)]
     np.testing.assert_allclose(rates, due, atol=0.02)
 
@@ -109,7 +109,7 @@ def test_round_trips_are_counted_from_the_coldest_to_the_hottest_and_back():
     assert not ladder.attempts.any()
 
 
-@pytest.mark.slow
+@pytest.mark.long("methods/markov/test_tempering adapts a ladder as well")
 def test_the_adapted_ladder_evens_the_swap_rates_and_keeps_its_ends():
     """One mask at 0 and 63 about 1: all the heat lies at one temperature, where even gaps hardly swap."""
     table = 1.0 + 0.1 * np.random.default_rng(5).random(64)

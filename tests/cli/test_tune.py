@@ -5,13 +5,12 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 
 import pytest
+from commands import Command
 
 from mcprune.cli.main import main
 
@@ -37,13 +36,7 @@ def tuned():
     begun = []
 
     def start(*arguments):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mcprune", "tune", "--no-browser", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "COLUMNS": "20"},
-        )
+        process = Command("tune", "--no-browser", *arguments, env={**os.environ, "COLUMNS": "20"})
         begun.append(process)
         return process
 

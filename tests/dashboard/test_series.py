@@ -42,7 +42,7 @@ class Reader:
                 found = {}
 
     def read(self, count):
-        return [message for message, _ in zip(self, range(count), strict=False)]
+        return list(itertools.islice(self, count))
 
     def close(self):
         self.file.close()
@@ -70,16 +70,21 @@ def test_a_reader_gets_the_state_then_figures_and_misses_nothing_when_it_comes_b
     head = first.read(6)
     assert head[0][1] == "state"
     assert head[0][2]["run"]["n_sites"] == 64
-    assert {"loss", "classification_loss", "kept", "target", "rate", "move site"} <= set(head[-1][2]["figures"])
+    figures = next(data["figures"] for _, kind, data in itertools.chain(head, first) if kind == "figures")
+    assert {"loss", "classification_loss", "kept", "target", "rate", "move site"} <= set(figures)
     first.close()
     second = Reader(page, last=head[-1][0])
     tail = second.read(6)
     second.close()
-    seen = [name for name, *_ in whole.read(30)]
-    whole.close()
     # One who never left saw the same messages in the same order, each once.
     both = [name for name, *_ in head + tail]
     assert len(set(both)) == len(both)
+    seen = []
+    for name, *_ in whole:
+        seen.append(name)
+        if name == both[-1]:
+            break
+    whole.close()
     common = seen[seen.index(both[1]) :][: len(both) - 1]
     assert common == both[1:]
 
@@ -95,8 +100,8 @@ def test_an_unknown_last_id_gets_the_whole_state(page, last):
 def test_figures_come_at_most_ten_times_a_second(page):
     began, rows, block = time.monotonic(), page.view.series.rows, page.view.block
     page.until(lambda: page.view.block > block + 200)
-    passed = time.monotonic() - began
-    assert page.view.series.rows - rows <= 10 * passed + 1
+    more = page.view.series.rows - rows  # before the clock: another may come at any time
+    assert more <= 10 * (time.monotonic() - began) + 1
     messages = [
         message.data for message in page.view.stream.after(f"{page.view.stream._boot}-0") if message.kind == "figures"
     ]
@@ -262,7 +267,7 @@ def test_the_last_change_has_its_effect_when_the_search_ends_before_its_window(s
     still.until(lambda: still.view.latest.get("block") == 5 and still.view.status == "paused")
     still.post("/control", {"action": "stop"})
     still.until(lambda: still.view.status == "done")
-    assert still.view.changes.entries[0].blocks_after == 6
+    assert still.view.changes.entries[0].blocks_after in (5, 6)  # it may come before the fifth block is quite over
     assert still.view.latest["constant_since"] == 0
 
 
@@ -311,10 +316,11 @@ def test_a_steered_run_repeats_to_the_same_bytes(page_class, tmp_path):
     ):
         assert page.post("/knobs", order)[0] == 200
         at = page.view.block
-        page.post("/control", {"action": "resume"})
-        page.until(lambda since=at: page.view.block > since + 20)
-        page.post("/control", {"action": "pause"})
-        page.until(lambda: page.view.status == "paused")
+        for _ in range(20):  # by steps, so that the run cannot end before the next change
+            page.post("/control", {"action": "step"})
+        page.until(lambda since=at: page.view.block == since + 20)
+    page.post("/control", {"action": "resume"})
+    page.until(lambda: page.view.block > 65 or page.view.status == "done")
     page.close()
     assert next(event.block for event in page.told if event.kind == "knob_changed") == 0
     assert sum(event.kind == "knob_changed" for event in page.told) == 3

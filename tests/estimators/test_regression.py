@@ -30,8 +30,14 @@ def friedman():
 @pytest.mark.filterwarnings("ignore")  # the checks provoke warnings on purpose
 @pytest.mark.parametrize(
     "estimator",
-    [MarkovPrunedRegressor(**CHECKED), MarkovSelector(task="regression", **CHECKED)],
-    ids=["regressor", "selector"],
+    [
+        pytest.param(MarkovPrunedRegressor(**CHECKED), id="regressor"),
+        pytest.param(
+            MarkovSelector(task="regression", **CHECKED),
+            id="selector",
+            marks=pytest.mark.long("fifty fits, as those of the selector of classes"),
+        ),
+    ],
 )
 def test_every_check_of_scikit_learn_passes(estimator):
     results = check_estimator(estimator, on_skip=None, on_fail=None)
@@ -137,7 +143,7 @@ def test_a_scorer_is_what_is_minimised(friedman, estimator):
         MarkovSelector(3, scoring="nonsense", estimator=estimator, **QUICK).fit(x, y)
 
 
-@pytest.mark.slow
+@pytest.mark.long("a scorer of numbers goes the same way")
 def test_a_scorer_of_classes_gets_the_classes():
     x, y = make_friedman1(200, 6, random_state=0)
     names = np.where(y > np.median(y), "yes", "no")

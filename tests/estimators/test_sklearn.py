@@ -225,6 +225,7 @@ def test_the_classifier_of_the_user_predicts(few):
     assert (plain.predict(X[:, kept]) == (own.predict(X) == "yes")).mean() > 0.99
 
 
+@pytest.mark.long("test_columns has a grid search in two processes")
 def test_processes_find_the_same_mask(few):
     masks = [
         MarkovSelector(3, estimator=GaussianNB(), random_state=0, epochs=3, n_jobs=jobs).fit(*few).get_support()

@@ -87,7 +87,7 @@ class Children:
         """End the server."""
         with suppress(BrokenPipeError):  # it has ended before
             self.server.stdin.close()
-        self.server.wait(60)
+        self.server.wait(300)
         self.server.stdout.close()
 
     def killed(self, name: str, folder: Path, events: int) -> int:

@@ -12,7 +12,33 @@ from configurations import CONFIGURATIONS
 GOLDENS = json.loads(Path(__file__).with_name("goldens.json").read_text())
 # One of each method, and fixed sites: the others are left out by -m "not slow".
 QUICK = {"inputs", "fixed", "ramp", "importance"}
-LONG = {"ranks": "two processes, whose chain distributed/test_evaluation compares with that of one"}
+LONG = {
+    "ranks": "two processes, whose chain distributed/test_evaluation compares with that of one",
+    **dict.fromkeys(
+        (
+            *(
+                "rank-mixture",
+                "waves",
+                "chain-drops",
+                "objective",
+                "early-reject",
+                "distilled",
+                "weights-frozen",
+                "channels-macs",
+            ),
+            *(
+                "channels-by-name",
+                "hard-concrete",
+                "start-units",
+                "start-macs",
+                "propose-trials",
+                "stopped",
+                "folds-units",
+            ),
+        ),
+        "other settings of kinds of runs that stay",
+    ),
+}
 
 
 def marks(name):

@@ -23,7 +23,7 @@ def test_prune_chooses_n(table, tmp_path):
     assert mcprune.load(tmp_path / "run").predict(table[0][:3]).shape == (3,)
 
 
-@pytest.mark.slow
+@pytest.mark.long("an estimator chooses as prune does")
 def test_an_estimator_chooses_n(table):
     selector = mcprune.MarkovSelector("auto", random_state=0).fit(*table)
     assert set(selector.get_support(indices=True)) >= {0, 1, 2}
@@ -31,7 +31,7 @@ def test_an_estimator_chooses_n(table):
     assert selector.transform(table[0]).shape == (200, selector.get_support().sum())
 
 
-@pytest.mark.slow
+@pytest.mark.long("the estimator of the test before it, with its classifier")
 def test_a_classifier_predicts_from_as_many_columns_as_are_enough(table):
     classifier = mcprune.MarkovPrunedClassifier("auto", random_state=0).fit(*table)
     assert classifier.score(*table) > 0.9

@@ -2,11 +2,10 @@
 
 import json
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from commands import Command
 
 import mcprune
 from mcprune.cli.main import main
@@ -105,11 +104,11 @@ def content_of(folder):
 @pytest.mark.parametrize(
     ("kind", "kill"),
     [
-        ("columns", KillAtBlock(1)),
+        pytest.param("columns", KillAtBlock(1), marks=pytest.mark.long("another block")),
         ("columns", KillAtBlock(11)),
         ("columns", KillAtScore(2)),
         ("units", KillAtBlock(9)),
-        ("units", KillAtScore(2)),
+        pytest.param("units", KillAtScore(2), marks=pytest.mark.long("the scores of another kind of site")),
         pytest.param("auto", KillAtBlock(4, search=1), marks=pytest.mark.long("an automatic path, twice")),
     ],
     ids=["columns-first", "columns-late", "columns-scores", "units-block", "units-scores", "auto-around"],
@@ -142,8 +141,9 @@ def test_sigkill_loses_nothing(table, whole, tmp_path):
         "rows = numpy.load('rows.npz')\n"
         f"mcprune.prune_path(rows['x'], rows['y'], out='p', callbacks=[Kill()], **{KINDS['columns'] | OPTIONS!r})\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False)
-    assert done.returncode == -signal.SIGKILL
+    process = Command(code=program, cwd=tmp_path)
+    _, error = process.communicate()
+    assert process.returncode == -signal.SIGKILL, error
     mcprune.resume_path(tmp_path / "p", table, progress=False)
     assert content_of(tmp_path / "p") == content_of(whole("columns"))
 
@@ -195,7 +195,7 @@ def test_levels_for_which_the_time_was_too_short_are_searched_by_a_resume(here, 
     first = json.loads((here / "p" / "path.json").read_text())
     assert len(first["levels"]) < 3
     assert "mcprune resume p continues the path" in capsys.readouterr().err
-    for _ in range(3):  # each has the time of its own
+    for _ in range(6):  # each has the time of its own
         main(["resume", "p"])
     levels = json.loads((here / "p" / "path.json").read_text())["levels"]
     assert [level["level"] for level in levels] == [2, 5, 9]

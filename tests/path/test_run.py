@@ -53,7 +53,7 @@ def test_a_level_that_is_none_is_refused(path):
         path.at(4)
 
 
-@pytest.mark.slow
+@pytest.mark.long("a resumed path ends in the same bits")
 def test_the_same_seed_gives_the_same_path(path, table):
     again = mcprune.prune_path(*table, keep="1:8:5", seed=0, threads=1, progress=False)
     assert [level.indices for level in again.curve.levels] == [level.indices for level in path.curve.levels]

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from sampled_run import samples_of
+from selection import long_but
 
 from mcprune.cli.report import write_report
 from mcprune.config.schema import make_config
@@ -85,7 +86,7 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize("kind", long_but("pages of sites like these", RUNS, "pixels", "columns"))
 def test_a_page_is_at_most_three_screens_high_and_fits_a_narrow_one(browser, tmp_path, kind):
     options = {"epochs": 10, "retrain_epochs": 3, "compare": "yes", "hidden": (24, 12), "threads": 1, **RUNS[kind]}
     list(run(make_config(**options, out=str(tmp_path / "run"))))

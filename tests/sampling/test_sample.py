@@ -131,7 +131,7 @@ def test_a_time_that_ends_in_the_burn_in_says_so(wine):
 @pytest.mark.slow
 def test_a_precision_that_the_time_does_not_allow_says_what_was_reached(wine, ticking, monkeypatch):
     monkeypatch.setattr(sampling, "REFUSED", math.inf)
-    drawn = sample_folder(wine, SampleSettings(precision=0.0005, max_time=20.0))
+    drawn = sample_folder(wine, SampleSettings(precision=0.0005, max_time=12.0))
     assert not drawn.is_precise
     assert drawn.seconds_needed > 10
     text = "\n".join(samples_lines(drawn))

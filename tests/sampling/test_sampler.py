@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 from laws import boltzmann, p_value
+from selection import long_but
 from table_masks import burnt_in, masks_of, table_sampler, uneven_table
 
 from mcprune.errors import ConfigError
@@ -40,7 +41,7 @@ def drawn(sampler, legs=LEGS):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rungs", [1, 3])
+@pytest.mark.parametrize("rungs", long_but("without a ladder the same law", [1, 3], 3))
 def test_masks_are_drawn_by_boltzmann(rungs):
     table = uneven_table(SITES)
     sampler = table_sampler(table, KEEP, chains=CHAINS, rungs=rungs, temperature=TEMPERATURE)
@@ -54,7 +55,7 @@ def test_masks_are_drawn_by_boltzmann(rungs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["exchanges", "walks", "visits"])
+@pytest.mark.parametrize("kind", long_but("another control", ["exchanges", "walks", "visits"], "exchanges"))
 def test_a_broken_q_ratio_is_seen(kind, monkeypatch):
     """The control: informed exchanges, walks or trades with companions, accepted as if they were symmetric."""
     propose = SurrogateGates.propose

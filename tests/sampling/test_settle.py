@@ -94,7 +94,7 @@ def test_a_copy_costs_what_it_costs_a_classifier_trained_on_it(folder: Path) -> 
     assert after[0] < 0.25 * after[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long("two samples of a run, of which the test before it shows the cause")
 def test_copies_come_out_as_substitutes_of_a_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def groups(path: Path) -> list[list[int]]:
         drawn = sample_folder(path, SampleSettings(temperature=0.015, precision=0.02, max_time=300))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from selection import slow_but
+from selection import long_but, slow_but
 from torch import nn
 
 from mcprune.api import prune
@@ -19,7 +19,9 @@ from mcprune.session.build.planner import make_plan
 from mcprune.storage.events import BeforeAfter
 from mcprune.storage.pruned_model import load
 
-QUICK = {"epochs": 1, "retrain_epochs": 1, "batch_size": 16, "decisions": 8, "lookahead": 4, "threads": 1, "pool": 2}
+QUICK = {
+    "epochs": 1, "retrain_epochs": 1, "batch_size": 16, "decisions": 8, "lookahead": 4, "threads": 1, "pool": 2, "compare": "no",
+}  # fmt: skip
 
 
 def images(shape, rows=90):
@@ -51,7 +53,8 @@ class Small(nn.Module):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shape", "width", "groups"),
-    slow_but(
+    long_but(
+        "other networks of the same kind of layers",
         [("vgg13", (1, 32, 32), 0.03, 10), ("mobilenet_v1", (1, 9, 9), 0.05, 14), ("resnet56", (1, 9, 9), 0.15, 30)],
         "mobilenet_v1",
     ),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from selection import slow_but
+from selection import long_but, slow_but
 
 import mcprune
 from mcprune.cli.main import main
@@ -50,7 +50,7 @@ def checked(told, n, sites):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", slow_but(SCHEDULES, "decade", "stall"))
+@pytest.mark.parametrize("schedule", long_but("other schedules", SCHEDULES, "decade", "stall"))
 def test_every_schedule_ends_with_exactly_n(schedule, quick, tmp_path):
     told = told_of(quick(method="gradient", alpha=schedule, out=str(tmp_path / "run")))
     harden = checked(told, 16, 64)

@@ -37,7 +37,7 @@ def test_of_copies_one_is_kept_and_constant_columns_never():
     assert len(kept & set(range(7))) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.long("a whole search of 1,000 rows")
 def test_a_class_of_one_row_in_fifty_has_a_say():
     draw = np.random.default_rng(0)
     y = (np.arange(1_000) % 50 == 0).astype(int)

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from selection import slow_but
+from selection import long_but, slow_but
 
 from mcprune.api import prune
 from mcprune.cli.main import main
@@ -81,7 +81,7 @@ def test_weights_of_a_trained_net(weights):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unit", slow_but(["parameters", "macs"], "parameters"))
+@pytest.mark.parametrize("unit", long_but("the other unit", ["parameters", "macs"], "parameters"))
 def test_a_budget_of_weights_in_a_cost_is_met_exactly(unit):
     whole = 64 * 16 + 16 * 12 + 12 * 10
     biases = {"parameters": 16 + 12 + 10, "macs": 0}[unit]
@@ -149,7 +149,7 @@ def test_other_updates(finetune):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sites", slow_but(["inputs", "units", "inputs,weights:layers.2"], "inputs"))
+@pytest.mark.parametrize("sites", long_but("other sites", ["inputs", "units", "inputs,weights:layers.2"], "inputs"))
 def test_frozen_classifiers_with_other_sites(sites):
     events = list(run(make_config(**SHORT, sites=sites, keep=20)))
     found = figures(events)

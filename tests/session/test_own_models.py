@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from selection import slow_but
+from selection import long_but
 from torch import nn
 
 import mcprune
@@ -60,7 +60,8 @@ def kept_units(result: mcprune.Result, width: int) -> np.ndarray:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
-    slow_but(
+    long_but(
+        "other ways to train the rest",
         [
             {},
             {"finetune": "warm"},

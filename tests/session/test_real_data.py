@@ -8,7 +8,7 @@ import mcprune
 from mcprune.data.load import load as load_data
 
 
-@pytest.mark.slow
+@pytest.mark.long("a run on 60,000 images")
 @pytest.mark.data
 @pytest.mark.skipif("MCPRUNE_DATA" not in os.environ, reason="MCPRUNE_DATA names no folder of data sets")
 def test_fifty_pixels_of_mnist_in_one_short_run(tmp_path):

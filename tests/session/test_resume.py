@@ -82,10 +82,8 @@ def assert_same(folder, other):
     long_but(
         "other kinds of runs; goldens/test_resume_goldens resumes them",
         KINDS,
-        "plain",
-        "tempered",
+        "rank",
         "decade",
-        "importance",
         "steered",
     ),
 )

@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+from commands import Command
 
 import mcprune
 from mcprune.config.files import read_options
@@ -64,10 +63,9 @@ def test_the_written_configuration_reruns_to_the_same_bytes_in_another_process(f
     assert written["eval_on"] != "auto"
     assert "out" not in written
     again = tmp_path / "again"
-    command = [sys.executable, "-m", "mcprune", "run", "--config", str(folder / "config.toml"), "--out", str(again)]
-    done = subprocess.run([*command, "--quiet"], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{again}\n"
+    process = Command("run", "--config", str(folder / "config.toml"), "--out", str(again), "--quiet")
+    assert process.communicate() == (f"{again}\n", "")
+    assert process.returncode == 0
     assert (again / "mask.json").read_bytes() == (folder / "mask.json").read_bytes()
     assert (again / "config.toml").read_bytes() == (folder / "config.toml").read_bytes()
     assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()

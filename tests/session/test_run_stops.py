@@ -2,10 +2,9 @@
 
 import json
 import signal
-import subprocess
-import sys
 
 import pytest
+from commands import Command
 
 import mcprune
 from mcprune.session.loop import run
@@ -55,23 +54,8 @@ def test_leaving_before_the_first_block_leaves_nothing(quick, tmp_path):
 
 def started(folder, *more):
     """A long run in a process of its own, after its first progress."""
-    command = [
-        sys.executable,
-        "-m",
-        "mcprune",
-        "run",
-        "--json",
-        "--out",
-        str(folder),
-        "--hidden",
-        "24,12",
-        "--keep",
-        "16",
-    ]
-    process = subprocess.Popen(
-        [*command, "--compare", "no", *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    return process
+    options = ["--hidden", "24,12", "--keep", "16", "--compare", "no"]
+    return Command("run", "--json", "--out", str(folder), *options, *more)
 
 
 def until(process, kind):

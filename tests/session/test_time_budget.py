@@ -52,6 +52,14 @@ def make_path(out):
     return Path(out)
 
 
+def planned_blocks(**more):
+    """The blocks that a run plans, which is left before the first one."""
+    events = run_on(make_config(**{**OPTIONS, **more}), load("digits"), None)
+    first = next(events)
+    events.close()
+    return first.blocks
+
+
 def ends_at_n(told):
     """Whether the chain was at n before it was hardened, its schedules had come to their end, and it had rested there."""
     last = of(told, "progress")[-1]
@@ -61,7 +69,7 @@ def ends_at_n(told):
 
 @pytest.mark.slow
 def test_a_run_that_would_be_cut_comes_to_the_end_of_its_schedules(monkeypatch):
-    blocks = of(told_of(), "run_started")[0].blocks
+    blocks = planned_blocks()
     Clock(monkeypatch)
     told = told_of(search_time=0.4 * blocks * EACH)
     assert ends_at_n(told)
@@ -76,7 +84,7 @@ def test_a_run_that_would_be_cut_comes_to_the_end_of_its_schedules(monkeypatch):
 @pytest.mark.slow
 def test_without_it_the_mask_was_never_searched_for(monkeypatch):
     """The control: the same run under a pace that never changes ends while n(t) falls."""
-    blocks = of(told_of(epochs=1), "run_started")[0].blocks * 40
+    blocks = planned_blocks()
     monkeypatch.setattr(Pace, "blocks_in_time", lambda *_: 0)
     monkeypatch.setattr(Search, "is_falling", False)
     Clock(monkeypatch)
@@ -98,7 +106,7 @@ def test_one_block_is_made_at_n_however_little_time_there_is(monkeypatch):
 @pytest.mark.long("waits for its time to pass")
 def test_what_the_first_block_compiles_is_no_time_of_the_search(monkeypatch):
     """A command that has to compile first gets the search that a second one gets."""
-    blocks = of(told_of(), "run_started")[0].blocks
+    blocks = planned_blocks()
     ends = []
     for first in (EACH, 1000 * EACH):
         with monkeypatch.context() as patch:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from selection import long_but
 from torch.utils.data import DataLoader, TensorDataset
 
 import mcprune
@@ -34,19 +35,26 @@ def file(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
-    [
+    long_but(
+        "the same under other options",
+        [
+            {},
+            {"start": "f+pairs+mutual-information+forest+l1"},
+            {"evaluator": "incremental"},
+            {"evaluator": "full", "eval_on": "train"},
+            {"objective": "auc"},
+            {"objective": "error", "eval_on": "held-out"},
+            {"temperature": "1se"},
+            {"method": "gradient"},
+            {"method": "importance", "measure": "loss", "epochs": 12},
+            {"start": "obd"},
+            {"proposals": "magnitude", "moves": "exchange=1,informed=1"},
+        ],
         {},
         {"start": "f+pairs+mutual-information+forest+l1"},
-        {"evaluator": "incremental"},
-        {"evaluator": "full", "eval_on": "train"},
-        {"objective": "auc"},
-        {"objective": "error", "eval_on": "held-out"},
-        {"temperature": "1se"},
         {"method": "gradient"},
         {"method": "importance", "measure": "loss", "epochs": 12},
-        {"start": "obd"},
-        {"proposals": "magnitude", "moves": "exchange=1,informed=1"},
-    ],
+    ),
     ids=str,
 )
 def test_the_weights_decide_which_column_is_kept(options):

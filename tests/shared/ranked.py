@@ -4,25 +4,33 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
+from commands import Command
+
 ROOT = Path(__file__).parents[2]
+# Below those that systems give to whoever asks for any port: until the ranks listen, nobody else gets it. Each process starts elsewhere.
+PORTS = (15_000 + (os.getpid() * 61 + number) % 15_000 for number in count())
 
 
 def free_port():
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
+    """Return a port on which nobody listens."""
+    for port in PORTS:
+        with suppress(OSError), socket.socket() as listening:
+            listening.bind(("127.0.0.1", port))
+            return port
 
 
 def together(size, job, limit=560, script=__file__):
     """Begin `size` ranks of a job, each running the script on it; return (exit code, stdout, stderr) of each."""
     port = str(free_port())
     ranks = [
-        subprocess.Popen(
-            [sys.executable, script, json.dumps(job)],
+        Command(
+            json.dumps(job),
+            script=Path(script),
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
@@ -33,15 +41,12 @@ def together(size, job, limit=560, script=__file__):
                 "WORLD_SIZE": str(size),
                 "RANK": str(rank),
             },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
         )
         for rank in range(size)
     ]
     try:
-        told = [rank.communicate(timeout=limit) for rank in ranks]
-        return [(rank.returncode, *texts) for rank, texts in zip(ranks, told, strict=True)]
+        texts = [rank.communicate(timeout=limit) for rank in ranks]
+        return [(rank.returncode, *both) for rank, both in zip(ranks, texts, strict=True)]
     finally:
         for rank in ranks:
             rank.kill()

@@ -220,10 +220,21 @@ class Page:
         self.run.start()
         self.until(lambda: self.view.status in ("running", "paused"), seconds=600.0)  # a busy machine may be compiling
 
+    @property
+    def address(self):
+        return self.server.address
+
     def _run(self, config):
         from mcprune.session.loop import run
+        from mcprune.session.steering.callbacks import Callback
 
-        for event in run(config, callbacks=[self.controller]):
+        class Calm(Callback):
+            """Leaves the processor to the server and to other tests for a moment after each block."""
+
+            def on_block(self, search, info):
+                time.sleep(0.002)
+
+        for event in run(config, callbacks=[self.controller, Calm()]):
             self.told.append(event)
 
     def until(self, is_so, seconds=300.0):
@@ -236,11 +247,11 @@ class Page:
     def close(self):
         with suppress(ConfigError):  # it may be over
             self.controller.act("stop")
-        self.run.join(60.0)
+        self.run.join(600.0)
         self.server.stop()
 
     def connect(self):
-        return socket.create_connection(("127.0.0.1", self.server.port), timeout=20.0)
+        return socket.create_connection(("127.0.0.1", self.server.port), timeout=120.0)
 
     def raw(self, text):
         """Send bytes, return the status and the whole answer."""

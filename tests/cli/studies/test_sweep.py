@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import sys
 import time
 from html.parser import HTMLParser
@@ -12,6 +11,7 @@ import pytest
 
 pytest.importorskip("optuna", reason="the extra sweep is not installed")
 
+from commands import Command
 from selection import long_but
 
 from mcprune.cli.main import main
@@ -167,8 +167,7 @@ def test_every_seed_searches_the_same_parts_of_the_data():
 @pytest.mark.slow
 def test_two_processes_share_a_sweep(tmp_path):
     root = tmp_path / "shared"
-    line = [sys.executable, "-m", "mcprune", "sweep", *SHORT, *VARY, "--trials", "5", "--out", str(root)]
-    both = [subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [Command("sweep", *SHORT, *VARY, "--trials", "5", "--out", str(root)) for _ in range(2)]
     said = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sweep(root, "--trials", "5", "--quiet") == 0
@@ -183,8 +182,7 @@ def test_an_interrupted_trial_is_made_again(four, tmp_path, monkeypatch):
     from mcprune.studies.sweep import runs as session
 
     root, long = tmp_path / "interrupted", ["--epochs", "100000", "--start", "all", "--trials", "2"]
-    line = [sys.executable, "-m", "mcprune", "sweep", *SHORT, *VARY, "--out", str(root), *long]
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = Command("sweep", *SHORT, *VARY, "--out", str(root), *long)
     end, journal = time.monotonic() + 600, root / "journal.log"
     while not journal.exists() or "gates" not in journal.read_text().partition('"place"')[2]:
         assert time.monotonic() < end
@@ -217,7 +215,9 @@ def test_a_killed_process_gives_its_trial_back(four, tmp_path):
         "from mcprune.studies.sweep.study import Study; from mcprune.studies.sweep.vary import read_all\n"
         f"Study(Path(sys.argv[1]), {setting!r}, read_all({VARY[1::2]!r}, {{}})).take(1)"
     )
-    subprocess.run([sys.executable, "-c", code, str(root)], check=True, timeout=600)
+    killed = Command(str(root), code=code)
+    _, error = killed.communicate()
+    assert killed.returncode == 0, error
     study = Study(root, setting, values)
     taken = study.take(1)
     assert (taken.place, taken.number) == (0, 1)

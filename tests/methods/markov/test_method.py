@@ -80,7 +80,7 @@ def test_the_greedy_loss_never_rises_and_is_the_loss_of_where_it_stands(plan, sh
     "temperature", long_but("greedy traces are compared in test_every_evaluator", [0.0, 0.02], 0.02)
 )
 @pytest.mark.parametrize("sharpness", [None, Schedule("geometric", 1.0, 8.0)])
-@pytest.mark.parametrize("plan", MIXTURES[1:])
+@pytest.mark.parametrize("plan", long_but("single moves of the mixture", MIXTURES[1:], MIXTURES[1], MIXTURES[-1]))
 def test_the_trace_is_the_same_however_many_are_evaluated_ahead_and_by_whom(plan, sharpness, temperature, bench):
     common = {"plan": plan, "sharpness": sharpness, "temperature": warm(temperature), "alpha": warm(2.0)}
     common |= {"pooled": True, "target": FALLING, "decisions": 40}
@@ -146,7 +146,14 @@ def test_a_current_loss_that_is_not_finite_ends_the_run_with_the_block_and_the_r
 
 @pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 0.05])
-@pytest.mark.parametrize("plan", [{"uniform": 1.0}, {"site": 1.0}, {"toggle": 1.0}, MIXTURES[-1]])
+@pytest.mark.parametrize(
+    "plan",
+    long_but(
+        "single moves of the mixture",
+        [{"uniform": 1.0}, {"site": 1.0}, {"toggle": 1.0}, MIXTURES[-1]],
+        {"uniform": 1.0}, MIXTURES[-1],
+    ),
+)  # fmt: skip
 def test_ruling_out_by_the_bound_never_changes_the_trace(plan, temperature, bench):
     common = {"plan": plan, "sharpness": ONE, "temperature": warm(temperature), "alpha": warm(300.0)}
     with_bound, told = bench.trace(bench.chain(bound=0.0, **common))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from laws import p_value
 from running import Running
+from selection import long_but
 from small_spaces import Table, all_masks
 
 from mcprune.chain.schedules import Schedule
@@ -54,7 +55,7 @@ SPACES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", long_but("the same law of other blocks", SPACES, "2:4", "blocks"))
 def test_at_a_temperature_masks_of_the_pattern_are_visited_by_boltzmann(bench, name):
     space, replicas, temperature = SPACES[name], 800, 0.02
     table = Table(space.size)

@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from running import Running
 from scipy.stats import chi2
+from selection import long_but
 from small_spaces import Table, all_masks, allowed_by_hand, chain_costs, counts_of, layered, spaces
 
 from mcprune.chain import moves
@@ -95,7 +96,7 @@ def test_limits_on_the_way_at_which_a_local_search_finds_no_mask(bench):
 
 
 @pytest.mark.slow
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     space=spaces(),
     seed=st.integers(0, 99),
@@ -190,6 +191,7 @@ def laws():
 
 
 LAWS = laws()
+FEW_LAWS = "fixed", "fixed, count and cost", "count of each kind", "tied, fixed and cost"
 
 
 def p_value(law, seen):
@@ -200,7 +202,7 @@ def p_value(law, seen):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", long_but("spaces whose rules another one joins", LAWS, *FEW_LAWS))
 def test_at_a_temperature_allowed_masks_are_visited_by_boltzmann(bench, name):
     """800 replicas, the last position of each; the law by enumeration of the masks that are allowed by hand."""
     space = LAWS[name]

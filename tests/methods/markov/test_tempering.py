@@ -27,7 +27,7 @@ def ladder(**changes):
     return {"temperature": warm(COLD), "replicas": 3, "hottest": HOT, **changes}
 
 
-def whole_trace(bench, chain, blocks=5):
+def whole_trace(bench, chain, blocks=4):
     """All that a block leaves: positions of all replicas, their rungs, what is told."""
     out = []
     for block in range(blocks):
@@ -44,7 +44,7 @@ def test_the_trace_of_all_replicas_is_the_same_however_many_are_evaluated_ahead_
     common |= {"adapt_delta": 0.3, "learned": True, "warm_up": 0.6}
     wanted = whole_trace(bench, bench.chain("full", lookahead=1, **common))
     assert any(rung != [0, 1, 2] for _, rung, _, _ in wanted)
-    for ahead in (3, 16, 64):
+    for ahead in (3, 64):
         assert whole_trace(bench, bench.chain("full", lookahead=ahead, **common)) == wanted
     fused = whole_trace(bench, bench.chain("incremental", lookahead=1, **common))
     for ahead in (3, 64):
@@ -81,8 +81,8 @@ def test_replicas_that_never_swap_are_the_single_chains_of_their_numbers(evaluat
 def test_the_coldest_replica_is_what_is_shown_trained_and_hardened(bench):
     chain = bench.chain(plan={"exchange": 1.0}, pooled=True, target=FALLING, **ladder(swap_every=8))
     seen = set()
-    for block in range(10):
-        update = chain.step(bench.batch, (block + 1) / 10)
+    for block in range(6):
+        update = chain.step(bench.batch, (block + 1) / 6)
         cold = int(np.flatnonzero(chain.state.ladder.rung == 0)[0])
         seen.add(cold)
         np.testing.assert_array_equal(chain.position(), chain.state.chain.position[cold])

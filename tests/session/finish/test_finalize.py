@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from selection import long_but
 
 import mcprune
 from mcprune.cli.main import main
@@ -21,8 +22,14 @@ WAYS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("test", "validation"), [(0, 0.15), (0.2, 0), (0, 0)])
+@pytest.mark.parametrize(
+    ("way", "test", "validation"),
+    long_but(
+        "rows of one part alone are left out by the chain too",
+        [(way, *parts) for parts in [(0, 0.15), (0.2, 0), (0, 0)] for way in WAYS],
+        *((way, 0, 0) for way in WAYS), ("markov", 0, 0.15), ("markov", 0.2, 0), ("auto", 0.2, 0),
+    ),
+)  # fmt: skip
 def test_without_test_or_validation_rows_nothing_is_measured_on_them_and_it_is_said(
     quick, tmp_path, way, test, validation, capsys
 ):
