@@ -90,6 +90,10 @@ def test_the_options_page_has_every_option_with_a_default():
     assert all(len(row) == 7 for row in cells)
     parts = {line.split("`")[1] for line in page().splitlines() if line.startswith("| . `")}
     assert {"regrow", "pressure", "hottest", "early", "lambda_end", "min_per_layer", "recover", "distill"} <= parts
+    # Code in a table: nothing empty, and no backslash before a bar, which the site would show.
+    assert "``" not in page()
+    assert re.search(r"`[^`\n|]*\\\|[^`\n]*`", page()) is None
+    assert "<code>N:M&#124;RxC</code>" in page()
     # An option has a default of its own, or its parts have.
     options = {flag: entry for entry in OPTIONS.values() for flag in [entry.flag]}
     assert all(row[5].strip() or options[row[1].split("`")[1]].texts for row in cells)

@@ -25,14 +25,14 @@ def site(tmp_path_factory):
     return pages
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_on_any_page(site, browser, scheme):
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 400)])
+def test_axe_finds_nothing_serious_on_any_page(site, browser, scheme, width):
     """The file axe.min.js of the npm package axe-core, named by MCPRUNE_AXE."""
     script = os.environ.get("MCPRUNE_AXE")
     if not script:
         pytest.skip("npm pack axe-core, and set MCPRUNE_AXE to its axe.min.js")
     axe, found = Path(script).read_text(), {}
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
     for path in site:
         page.goto(path.as_uri())
