@@ -63,6 +63,8 @@ def measure(network: FixedNetwork, splits: Splits) -> dict[str, Any]:
     logits = network.forward(network.quantize_inputs(splits.train.features))
     network = network.but(logit_scale=fit_scale(logits.T, splits.train, network.logit_scale))
     counted, solved = costs(network), solve(network)
+    judged = network.forward(network.quantize_inputs(splits.validation.features))
+    calibrated = network.but(logit_scale=fit_scale(judged.T, splits.validation, network.logit_scale))
     return {
         "widths": list(network.widths), "digits": counted.digits, "digit_bits": counted.digit_bits, "ebops": counted.ebops,
         "adders_unshared": counted.adders, "luts_unshared": counted.luts, "adders": solved.adders, "luts": solved.luts,
@@ -71,6 +73,7 @@ def measure(network: FixedNetwork, splits: Splits) -> dict[str, Any]:
             for part in ("train", "validation", "test")
             for name, value in (("loss", mean_loss), ("accuracy", accuracy))
         },
+        "calibrated_test_loss": round(mean_loss(calibrated, splits.test), 5),
     }  # fmt: skip
 
 
@@ -213,6 +216,7 @@ def tune_frozen(splits: Splits, start: tuple[Any, list[Any]], epochs: int) -> Fi
     from hgq.utils.sugar import BetaScheduler
 
     model, weights = start
+    model(splits.train.features[:1])
     model.set_weights(weights)
     bits = [layer for layer in model._flatten_layers() if hasattr(layer, "round_mode")]
     for layer in bits:

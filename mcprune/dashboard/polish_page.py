@@ -121,7 +121,9 @@ class PolishPage:
         now, counts = self._now(), _counts(state)
         seconds, new = max(now - self._last.seconds, 1e-6), counts - self._last.counts
         decided, accepted = float(new[:, 1].sum()), float(new[:, 2].sum())
-        temperature = self.settings.temperature_at(state.block) if state.temperature is None else state.temperature
+        cost = costs(state.network)
+        planned = self.settings.temperature_at(state.block, cost.digits)
+        temperature = planned if state.temperature is None else state.temperature
         figures: dict[str, float | None] = {
             "seconds": round(now, 3),
             "x": float(counts[:, 0].sum()),
@@ -129,7 +131,7 @@ class PolishPage:
             "decision_rate": decided / seconds,
             "acceptance": accepted / decided if decided else None,
             "loss": mean_loss(state.network, self.splits.train),
-            "kept": float(costs(state.network).of(self.settings.unit)),
+            "kept": float(cost.of(self.settings.unit)),
             "target": round(self.settings.budget_at(state.block, state.start_cost, state.inner_budget)),
             "validation_accuracy": self._accuracy(state),
         }

@@ -47,9 +47,8 @@ COSTS = f"{COUNTS}, {COUNTS}, {COUNTS}, {COUNTS}"
 # Of the chain over digits: the integers of a network, the state of its rows, room for a tile of them.
 DIGIT_NET = f"Net({COUNTS}, {TABLE}, int32[::1], int32[::1], {TABLE}, {TABLE}, {COUNTS}, {VECTOR})"
 DIGIT_ROWS = f"Rows(int32[:,::1], int32[:,::1], {FLOATS}, {LABELS}, {FLOATS}, int32[::1])"
-DIGIT_SCRATCH = (
-    f"Scratch(int32[:,::1], int32[:,::1], int32[::1], {FLOAT_ROWS}, int32[::1], {FLOATS}, uint8[::1], uint8[::1])"
-)
+DIGIT_SCRATCH = f"Scratch(int32[:,::1], int32[:,::1], int32[::1], {FLOAT_ROWS}, int32[::1], {FLOATS}, uint8[::1], uint8[::1], {MATRIX})"
+GUIDE = f"Guide({COUNTS}, {COUNTS}, {VECTOR})"
 DIGIT_STATE = f"{DIGIT_NET}, {DIGIT_ROWS}, {DIGIT_SCRATCH}"
 ENTRIES = {
     "cost_constraint.close_rows": f"{MATRIX}, int32[:,::1], int64[:,:,::1], float64[:,:,::1], {TABLE}, {COUNTS}, "
@@ -58,13 +57,16 @@ ENTRIES = {
     "digit_kernels.activate": f"int32[::1], int64, {COUNTS}, int32[::1]",
     "digit_kernels.apply": f"{DIGIT_NET}, {TABLE}, int64, int64",
     "digit_kernels.cost_change": f"{DIGIT_NET}, {TABLE}, int64, int64, bool",
-    "digit_kernels.draw": f"{DIGIT_NET}, int64, float64, float64, {VECTOR}, uint64[::1], {TABLE}, {COUNTS}",
+    "digit_kernels.draw": f"{DIGIT_NET}, {GUIDE}, int64, float64, float64, {VECTOR}, uint64[::1], {TABLE}, {COUNTS}",
     "digit_kernels.evaluate": f"{DIGIT_STATE}, {TABLE}, int64, int64, int64, int64, bool, {VECTOR}",
     "digit_kernels.force": f"{DIGIT_STATE}, int64, int64, int64, uint64[::1], {TABLE}, {TABLE}, {VECTOR}",
     "digit_kernels.new_logits": f"{DIGIT_STATE}, {TABLE}, int64, int64, {FLOAT_ROWS}",
+    "digit_kernels.probe": f"{DIGIT_STATE}, int64, int64, float64, uint64[::1], {TABLE}, {COUNTS}, {COUNTS}, {VECTOR}",
     "digit_kernels.refresh": f"{DIGIT_STATE}, int64",
     "digit_kernels.set_costs": f"{DIGIT_NET}, int64",
-    "digit_kernels.walk": f"{DIGIT_STATE}, int64, int64, {VECTOR}, float64, {COUNTS}, float64, {VECTOR}, uint64[::1], {MATRIX}, {VECTOR}",
+    "digit_kernels.set_reader_costs": f"{DIGIT_NET}, int64, int64, int64",
+    "digit_kernels.walk": f"{DIGIT_STATE}, {GUIDE}, int64, int64, {VECTOR}, float64, "
+    f"{COUNTS}, {VECTOR}, {VECTOR}, uint64[::1], {MATRIX}, {VECTOR}",
     "kernels.advance_rows": f"{VECTOR}, {VECTOR}, {CHAIN}, {CELLS}, {MATRIX}, {RULE}, float64, int64, {COUNTS}, {COUNTS}, {INFO}, {TABLE}",
     "kernels.fill_uniforms": f"{KEY}, int64, {VECTOR}",
     "kernels.philox": "uint64, uint64, uint64, uint64, uint64, uint64",

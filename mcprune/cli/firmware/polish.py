@@ -49,7 +49,11 @@ def polish_parser() -> Parser:
             "what is minimised, as in mcprune run, such as rejection:0.5:W (default: cross-entropy)",
         ),
         ("--proposals", "N", "candidates in all (default: 400000)"),
-        ("--temperature", "T", "of the mean loss at the start; it falls to 0 (default: 3e-5)"),
+        (
+            "--temperature",
+            "T",
+            "of the mean loss at the start; it falls to 0, and is lower for more than 128 digits (default: 3e-5)",
+        ),
         ("--drops", "N", "units and inputs that a block tries to drop as a whole (default: 1)"),
         ("--blocks", "N", "blocks of the chain, between which units and bits are tried (default: 40)"),
         ("--descent", "SHARE", "part of the blocks over which the budget falls to N (default: 0.5)"),

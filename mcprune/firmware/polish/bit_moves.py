@@ -11,7 +11,7 @@ from mcprune.firmware.fixed_point import FixedFormat, quantize
 from mcprune.firmware.network import FixedLayer, FixedNetwork
 from mcprune.firmware.polish.engine import digit_kernels as kernels
 from mcprune.firmware.polish.engine.arrays import fill_forms, signal_table
-from mcprune.firmware.polish.engine.chain import Chain
+from mcprune.firmware.polish.engine.chain import SCREENED, Chain
 
 End = Literal["low", "high"]
 
@@ -103,10 +103,13 @@ def _try(chain: Chain, move: BitMove, form: FixedFormat, price: float) -> bool:
     net.signals[signal] = signal_table(form.select(np.array([move.place])))[0]
     changes = _compensation(chain, move, form)
     kernels.apply(net, changes, len(changes), 1)
-    cost = kernels.set_costs(net, chain.mode)
-    sums = np.zeros(2)
-    kernels.evaluate(*state, changes, len(changes), 0, count, signal, False, sums)
-    if cost >= 0 and sums[0] / count <= price * (chain.cost - cost) and (cost != chain.cost or sums[0] < 0):
+    change, is_possible = kernels.set_reader_costs(net, move.layer, move.place, chain.mode)
+    cost, sums, seen = chain.cost + change, np.zeros(2), min(SCREENED, count)
+    kernels.evaluate(*state, changes, len(changes), 0, seen, signal, False, sums)
+    is_taken = is_possible and not kernels.is_rejected(sums, seen, -price * change, 1.0)
+    if is_taken:
+        kernels.evaluate(*state, changes, len(changes), seen, count, signal, False, sums)
+    if is_taken and sums[0] / count <= -price * change and (change != 0 or sums[0] < 0):
         gain = sums[0]
         kernels.evaluate(*state, changes, len(changes), 0, count, signal, True, np.zeros(2))
         chain.totals[:] = (chain.totals[0] + gain, cost)

@@ -42,6 +42,7 @@ def save_state(state: PolishState, settings: PolishSettings, digest: str, folder
             "settings": asdict(settings),
             "digest": digest,
             "statistics": state.statistics.tolist(),
+            "rates": state.rates.tolist(),
             "has_best": state.best is not None,
             **{name: getattr(state, name) for name in NUMBERS if name != "best_value"},
             "best_value": state.best_value if state.best is not None else None,
@@ -74,6 +75,7 @@ def load_state(settings: PolishSettings, digest: str, folder: Path) -> PolishSta
             best=best,
             best_value=value,
             statistics=statistics,
+            rates=np.array(content["rates"], np.float64),
             temperature=content["temperature"],
             **numbers,
         )

@@ -15,7 +15,7 @@ import torch
 from mcprune.data.prepare import Rows
 from mcprune.firmware.network import FixedNetwork
 from mcprune.firmware.polish.engine import digit_kernels as kernels
-from mcprune.firmware.polish.engine.chain import STAGES, Chain, Walk, mean_loss
+from mcprune.firmware.polish.engine.chain import SCREENED, Chain, Walk, mean_loss
 from mcprune.objectives.base import Objective
 from mcprune.objectives.base import Rows as ObjectiveRows
 from mcprune.objectives.ranking import EDGE, BackgroundAt
@@ -39,13 +39,16 @@ class Decisions(NamedTuple):
     """What a chain's candidates are decided by: an objective, or the cross-entropy where it is None.
 
     The cross-entropy is decided in compiled code and on parts of the rows where these suffice; any other objective on all rows.
+    Where `is_guided`, the additions of a block are drawn by how they do alone before it, by the cross-entropy.
     """
 
     objective: Objective | None = None
+    is_guided: bool = False
 
     def advance(self, chain: Chain, walk: Walk) -> int:
         """Make a block of proposals; return the number of candidates that were evaluated."""
-        return chain.walk(walk) if self.objective is None else walk_by_objective(chain, walk, self.objective)
+        probed = chain.probe(walk.proposals) if self.is_guided else 0
+        return probed + (chain.walk(walk) if self.objective is None else walk_by_objective(chain, walk, self.objective))
 
     def value(self, chain: Chain) -> float:
         """Return what is minimised, of the chain's network on its rows."""
@@ -141,7 +144,7 @@ def _draw(chain: Chain, walk: Walk, budget: float, out: Float32Array) -> Candida
     net, rows, scratch = chain.arrays
     changes, drawn = np.zeros((kernels.MOST_CHANGES, 4), np.int64), np.zeros(2, np.int64)
     cost = float(chain.cost)
-    count = kernels.draw(net, chain.mode, budget, cost, chain.mixture, chain.random_state, changes, drawn)
+    count = kernels.draw(net, chain.guide, chain.mode, budget, cost, chain.mixture, chain.random_state, changes, drawn)
     threshold = 0.0
     if walk.temperature > 0:
         threshold = -walk.temperature * float(np.log(1.0 - kernels.random(chain.random_state)))
@@ -172,7 +175,7 @@ def _force(chain: Chain) -> bool:
     """Take away the digit that costs least cross-entropy for what it frees; return whether one was there."""
     net, rows, scratch = chain.arrays
     changes, best = np.zeros((kernels.MOST_CHANGES, 4), np.int64), np.zeros((kernels.MOST_CHANGES, 4), np.int64)
-    seen, sums = min(STAGES[0], len(chain.data.targets)), np.zeros(2)
+    seen, sums = min(SCREENED, len(chain.data.targets)), np.zeros(2)
     if not kernels.force(net, rows, scratch, chain.mode, 32, seen, chain.random_state, changes, best, sums):
         return False
     kernels.apply(net, changes, 1, 1)

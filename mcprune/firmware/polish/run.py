@@ -14,9 +14,11 @@ from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork
 from mcprune.firmware.polish.bit_moves import bit_round
 from mcprune.firmware.polish.engine import digit_kernels as kernels
+from mcprune.firmware.polish.engine.arrays import fast_cost
 from mcprune.firmware.polish.engine.chain import Chain, Walk, check_rows, mixture_of
 from mcprune.firmware.polish.objective_walk import Decisions
 from mcprune.firmware.polish.settings import PolishSettings
+from mcprune.firmware.polish.shares import blended_rates, gain_rates, shares_of
 from mcprune.firmware.polish.unit_moves import walk_with_drops
 from mcprune.objectives.base import Objective
 from mcprune.random import Stream, generator
@@ -56,6 +58,8 @@ class PolishState:
     bits_moved : int
         Accepted moves of bits.
     statistics : ndarray, shape (MOVES, COUNTERS)
+    rates : ndarray, shape (MOVES,)
+        What the moves have gained for their work, the later blocks with more weight.
     temperature : float or None
         In place of that of the settings, where somebody has changed it.
     """
@@ -71,6 +75,7 @@ class PolishState:
     dropped: int = 0
     bits_moved: int = 0
     statistics: FloatArray = field(default_factory=lambda: np.zeros((kernels.MOVES, kernels.COUNTERS)))
+    rates: FloatArray = field(default_factory=lambda: np.zeros(kernels.MOVES))
     temperature: float | None = None
 
 
@@ -103,7 +108,7 @@ class Polisher:
         weights = None if rows.weights is None else rows.weights[order]
         self.rows = Rows(np.ascontiguousarray(rows.features[order]), rows.targets[order], weights)
         self.judging = validation if validation is not None and len(validation.targets) else self.rows
-        self.settings, self.decisions = settings, Decisions(objective)
+        self.settings, self.decisions = settings, Decisions(objective, settings.guided)
         self.solver_count = solver_count if settings.unit in SOLVED_UNITS else None
 
     def start(self, network: FixedNetwork) -> PolishState:
@@ -128,13 +133,15 @@ class Polisher:
         settings, block = self.settings, state.block
         rng = generator(settings.seed, Stream.POLISH, block)
         chain = Chain(state.network, self.rows, settings.unit, state.random_state)
-        chain.mixture = mixture_of(settings.moves)
+        chain.mixture = shares_of(mixture_of(settings.moves), state.rates)
         start = state.start_cost
         walk = Walk(
             settings.block_proposals(),
             settings.budget_at(block, start, state.inner_budget),
             settings.budget_at(block + 1, start, state.inner_budget),
-            settings.temperature_at(block) if state.temperature is None else state.temperature,
+            settings.temperature_at(block, fast_cost(state.network, "digits"))
+            if state.temperature is None
+            else state.temperature,
         )
         bits = 0
         if self._tries_bits(block):
@@ -144,6 +151,9 @@ class Polisher:
             chain, evaluated, is_dropped = walk_with_drops(chain, walk, self.decisions, settings.drops, rng)
         else:
             evaluated = self.decisions.advance(chain, walk)
+        rates = state.rates
+        if settings.adaptive and self.decisions.objective is None:
+            rates = blended_rates(rates, gain_rates(chain.statistics, chain.price()))
         network = chain.result()
         state = replace(
             state,
@@ -154,6 +164,7 @@ class Polisher:
             dropped=state.dropped + is_dropped,
             bits_moved=state.bits_moved + bits,
             statistics=state.statistics + chain.statistics,
+            rates=rates,
         )
         return self._with_best(state, network)
 
@@ -195,7 +206,8 @@ class Polisher:
         """Return the cost that must keep to the budget."""
         if self.solver_count is not None:
             return self.solver_count(network)
-        return costs(network).of(self.settings.unit)
+        counted = fast_cost(network, self.settings.unit)
+        return counted if counted >= 0 else costs(network).of(self.settings.unit)
 
     def _inner_budget(self, network: FixedNetwork, cost: int) -> int:
         """Return what the chain keeps to, from the cost of a network that it has."""

@@ -15,6 +15,7 @@ DROPS_EVERY, DROPS_UNTIL = (
     0.75,
 )  # blocks, once the budget has fallen, and the part of the blocks after which none is dropped
 TRIED = 0.4  # part of a block's proposals by which units are compared
+COLD_DIGITS = 128  # from so many digits on the temperature falls like 1 / digits
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,16 @@ class PolishSettings:
     descent : float, in 0..1
         Part of the blocks over which the budget falls from the start's cost, by the same factor in each block.
     temperature : float
-        At the start, in the unit of the mean loss; it falls to 0.
+        At the start, in the unit of the mean loss; it falls to 0. A chain at temperature T is above the least loss by about T / 2 for
+        each digit that is free to move, so it is divided by the digits of the network over 128 where there are more.
     drops : int
         Units and inputs that a block tries to drop; 0: none is dropped as a whole.
     moves : str
         Kinds of candidates, separated by commas: exchange, neighbour, within, bias, swap, remove; or all.
+    adaptive : bool
+        Propose those more often that have gained more for their work in the blocks before.
+    guided : bool
+        Try additions alone before each block, and draw those that did well more often.
     seed : int
 
     Raises
@@ -55,6 +61,8 @@ class PolishSettings:
     temperature: float = 3e-5
     drops: int = 1
     moves: str = "all"
+    adaptive: bool = True
+    guided: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -82,9 +90,9 @@ class PolishSettings:
             return float(budget)
         return float(start * (budget / start) ** (block / falling))
 
-    def temperature_at(self, block: int) -> float:
-        """Return the temperature of a block."""
-        return self.temperature * max(1 - block / (COOLED * self.blocks), 0.0)
+    def temperature_at(self, block: int, digits: int) -> float:
+        """Return the temperature of a block that starts from a network of so many digits."""
+        return self.temperature * max(1 - block / (COOLED * self.blocks), 0.0) * COLD_DIGITS / max(digits, COLD_DIGITS)
 
     def tries_drops(self, block: int) -> bool:
         """Return whether a block tries to drop units."""

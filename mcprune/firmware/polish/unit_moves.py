@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcprune.firmware.counting.costs import costs
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork
 from mcprune.firmware.polish.engine import digit_kernels as kernels
-from mcprune.firmware.polish.engine.arrays import network_of
+from mcprune.firmware.polish.engine.arrays import fast_cost, network_of
 from mcprune.firmware.polish.engine.chain import Chain, Walk
 from mcprune.firmware.polish.objective_walk import Decisions
 from mcprune.firmware.polish.settings import TRIED
@@ -61,7 +60,7 @@ def possible_drops(chain: Chain, rows: int = 1024) -> list[Drop]:
     A layer keeps one signal at least.
     """
     network = network_of(chain.arrays, chain.network)
-    before, drops = costs(network).of(chain.unit), []
+    before, drops = chain.cost, []
     state, nothing, seen = (
         chain.arrays,
         np.zeros((kernels.MOST_CHANGES, 4), np.int64),
@@ -71,8 +70,9 @@ def possible_drops(chain: Chain, rows: int = 1024) -> list[Drop]:
         for place in range(width) if width > 1 else ():
             signal = int(state.net.layers[layer, kernels.SIGNAL_AT]) + place
             constant = round(float(state.rows.signals[signal].mean()))
-            freed = before - costs(without_signals(network, [Drop(layer, place, constant, 0.0, 0)])).of(chain.unit)
-            if freed > 0:
+            cost = fast_cost(without_signals(network, [Drop(layer, place, constant, 0.0, 0)]), chain.unit)
+            freed = before - cost
+            if cost >= 0 and freed > 0:
                 state.rows.override[:] = constant
                 sums = np.zeros(2)
                 kernels.evaluate(*state, nothing, 0, 0, seen, signal, False, sums)

@@ -8,6 +8,7 @@ from fixed_networks import random_network
 from mcprune.firmware.counting.costs import costs
 from mcprune.firmware.fixed_point import requantize
 from mcprune.firmware.polish.bit_moves import bit_moves, bit_round, changed_format
+from mcprune.firmware.polish.engine import digit_kernels as kernels
 from mcprune.firmware.polish.engine.arrays import network_of
 from mcprune.firmware.polish.engine.chain import Walk
 from mcprune.firmware.polish.objective_walk import Decisions
@@ -86,6 +87,43 @@ def test_a_budget_with_room_is_filled_by_digits_that_gain(unit):
     assert_exact(chain)
     full = chain.cost
     assert chain.fill(full) == 0
+
+
+@pytest.mark.parametrize("unit", ["digits", "luts"])
+def test_additions_that_did_well_alone_are_drawn_more_often(unit):
+    chain = some_chain(5, unit=unit, count=400)
+    net, rows, scratch = chain.arrays
+    before = net.weights.copy()
+    assert 100 < chain.probe(8 * 400) <= 400
+    assert (net.weights == before).all()
+    assert_exact(chain)
+    sums, count = chain.guide.sums, len(chain.guide.weights)
+    assert sums[-1] == 1
+    assert (np.diff(sums) > 0).all()
+    assert (np.diff(sums, 2) < 1e-12).all()  # the better the likelier
+
+    def change(place):
+        changes = np.zeros((kernels.MOST_CHANGES, 4), np.int64)
+        out = np.zeros(2)
+        kernels.put(net, changes, 0, int(chain.guide.weights[place]), int(chain.guide.deltas[place]))
+        kernels.apply(net, changes, 1, 1)
+        kernels.evaluate(net, rows, scratch, changes, 1, 0, 400, -1, False, out)
+        kernels.apply(net, changes, 1, -1)
+        return out[0]
+
+    assert np.mean([change(place) for place in range(10)]) < np.mean([change(count - 1 - place) for place in range(10)])
+    drawn = [kernels.addition(net, chain.guide, chain.random_state) for _ in range(2000)]
+    best = (int(chain.guide.weights[0]), int(chain.guide.deltas[0]))
+    assert drawn.count(best) / 2000 > 0.5 * kernels.GUIDED * sums[0]
+
+
+def test_a_guided_chain_is_exact_too():
+    chain = some_chain(4, unit="luts")
+    decisions = Decisions(None, True)
+    for _ in range(3):
+        assert decisions.advance(chain, Walk(1600, chain.cost, 0.9 * chain.cost, 1e-4)) > 800
+        assert len(chain.guide.sums) > 50
+        assert_exact(chain)
 
 
 @pytest.mark.parametrize("rounding", ["nearest", "floor"])

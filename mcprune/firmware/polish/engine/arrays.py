@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.errors import ModelError
+from mcprune.firmware.counting.costs import UNITS, Unit
 from mcprune.firmware.csd import bit_length
 from mcprune.firmware.fixed_point import FixedFormat
 from mcprune.firmware.network import FixedNetwork
@@ -26,6 +27,26 @@ class DigitState(NamedTuple):
     net: Net
     rows: Rows
     scratch: Scratch
+
+
+def make_net(network: FixedNetwork) -> Net:
+    """Return the arrays of a network alone."""
+    widths = network.widths
+    return Net(
+        widths=np.array(widths, np.int64),
+        layers=_layer_table(network),
+        weights=np.concatenate([layer.weight.reshape(-1) for layer in network.layers]).astype(np.int32),
+        biases=np.concatenate([layer.bias for layer in network.layers]).astype(np.int32),
+        forms=np.concatenate([_forms(network, number) for number in range(len(network.layers))]),
+        signals=np.concatenate([signal_table(form) for form in network.formats]),
+        costs=np.zeros(sum(widths[1:]), np.int64),
+        options=np.array([network.logit_scale]),
+    )
+
+
+def fast_cost(network: FixedNetwork, unit: Unit) -> int:
+    """Return what `costs` counts in a unit, by compiled code; -1 where an accumulator might leave 32 bits."""
+    return int(kernels.set_costs(make_net(network), UNITS.index(unit)))
 
 
 def make_state(network: FixedNetwork, inputs: IntArray, targets: IntArray, weights: Float32Array | None) -> DigitState:
@@ -52,16 +73,6 @@ def make_state(network: FixedNetwork, inputs: IntArray, targets: IntArray, weigh
                 "Choose coarser steps of the inputs, weights or activations."
             )
     n_signals, n_units = sum(widths[:-1]), sum(widths[1:])
-    net = Net(
-        widths=np.array(widths, np.int64),
-        layers=_layer_table(network),
-        weights=np.concatenate([layer.weight.reshape(-1) for layer in network.layers]).astype(np.int32),
-        biases=np.concatenate([layer.bias for layer in network.layers]).astype(np.int32),
-        forms=np.concatenate([_forms(network, number) for number in range(len(network.layers))]),
-        signals=np.concatenate([signal_table(form) for form in network.formats]),
-        costs=np.zeros(n_units, np.int64),
-        options=np.array([network.logit_scale]),
-    )
     signals = np.zeros((n_signals, count), np.int32)
     signals[: widths[0]] = inputs.T
     share = (
@@ -87,8 +98,9 @@ def make_state(network: FixedNetwork, inputs: IntArray, targets: IntArray, weigh
         powers=bits.view(np.float32),
         touched=np.zeros(n_units, np.uint8),
         dirty=np.zeros(n_signals, np.uint8),
+        sums=np.zeros((2, kernels.TILE)),
     )
-    return DigitState(net, rows, scratch)
+    return DigitState(make_net(network), rows, scratch)
 
 
 def network_of(state: DigitState, network: FixedNetwork) -> FixedNetwork:

@@ -18,9 +18,13 @@ from mcprune.types import AnyArray, FloatArray
 
 # Probabilities of the moves, in the order of `digit_kernels`.
 MIXTURE = {"exchange": 0.4, "neighbour": 0.15, "within": 0.15, "bias": 0.1, "swap": 0.1, "remove": 0.1}
-STAGES = (1024, 4096)  # rows of the first and the second stage of a decision
+STAGES = (256, 1024, 4096)  # rows that a decision has seen by the end of each stage but the last, which has all
+REJECT_ERRORS = (1.5, 1.0, 0.5)  # standard errors by which each of them rejects
+SCREENED = 1024  # rows on which the candidates of a forced removal are compared
 FORCED_CANDIDATES = 32
-REJECT_ERRORS = 1.0  # standard errors by which a stage rejects
+PROBED, PROBE_ROWS = 2048, 512  # additions that are tried alone before a block at most, and rows that each is tried on
+PROBE_SHARE = 8  # one for so many proposals of the block
+HEAD = 8  # the k-th best of them is drawn with a probability of about 1 / (k + HEAD)
 
 
 class Walk(NamedTuple):
@@ -59,6 +63,7 @@ class Chain:
         self.statistics = np.zeros((kernels.MOVES, kernels.COUNTERS))
         self.totals = np.zeros(2)
         self.mixture: FloatArray = mixture_of("all")
+        self.guide = kernels.Guide(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
         self.refresh()
 
     def refresh(self) -> None:
@@ -80,17 +85,45 @@ class Chain:
         """Make a block of proposals; return the number of candidates that were evaluated."""
         return kernels.walk(
             *self.arrays,
+            self.guide,
             walk.proposals,
             self.mode,
             np.array([walk.budget_from, walk.budget_to], np.float64),
             float(walk.temperature),
-            np.array([*STAGES, FORCED_CANDIDATES], np.int64),
-            REJECT_ERRORS,
+            np.array([*STAGES, SCREENED, FORCED_CANDIDATES], np.int64),
+            np.array(REJECT_ERRORS),
             self.mixture,
             self.random_state,
             self.statistics,
             self.totals,
         )
+
+    def probe(self, proposals: int) -> int:
+        """Try additions of powers of two, each alone, and let the block draw those that did well more often.
+
+        At a temperature above 0 such a draw is not as likely forth as back: the chain then seeks, and follows no law.
+
+        Parameters
+        ----------
+        proposals : int
+            Of the block.
+
+        Returns
+        -------
+        int
+            Candidates that were evaluated.
+        """
+        tries = min(PROBED, proposals // PROBE_SHARE)
+        weights, deltas, scores = np.zeros(tries, np.int64), np.zeros(tries, np.int64), np.zeros(tries)
+        changes, seen = np.zeros((kernels.MOST_CHANGES, 4), np.int64), min(PROBE_ROWS, len(self.data.targets))
+        done = kernels.probe(
+            *self.arrays, self.mode, seen, self.price(1), self.random_state, changes, weights, deltas, scores
+        )
+        _, first = np.unique(np.stack([weights[:done], deltas[:done]]), axis=1, return_index=True)
+        order = first[np.argsort(scores[first], kind="stable")]
+        odds = np.cumsum(1.0 / (np.arange(len(order)) + HEAD))
+        self.guide = kernels.Guide(weights[order], deltas[order], odds / odds[-1] if len(odds) else odds)
+        return done
 
     def fill(self, budget: float, misses: int = 2) -> int:
         """Add digits, each the one of several that gains most for what it costs, until the budget is used or nothing gains.
@@ -111,7 +144,7 @@ class Chain:
         count, evaluated = len(self.data.targets), 0
         while misses and self.cost < budget:
             sums, room = np.zeros(2), budget - self.cost
-            seen = min(STAGES[0], count)
+            seen = min(SCREENED, count)
             evaluated += kernels.grow(
                 net, rows, scratch, self.mode, FORCED_CANDIDATES, seen, room, self.random_state, changes, best, sums
             )
@@ -132,7 +165,7 @@ class Chain:
         """Return the mean loss that the cheapest digit of several costs for each unit of the budget, the median of some tries."""
         changes, best = np.zeros((kernels.MOST_CHANGES, 4), np.int64), np.zeros((kernels.MOST_CHANGES, 4), np.int64)
         sums, prices = np.zeros(2), []
-        seen = min(STAGES[0], len(self.data.targets))
+        seen = min(SCREENED, len(self.data.targets))
         net, rows, scratch = self.arrays
         for _ in range(tries):
             if kernels.force(

@@ -29,7 +29,8 @@ MOST_CHANGES = 4
 DIGITS, DIGIT_BITS, EBOPS, ADDERS, LUTS = range(5)  # unit of the budget
 # Moves, and columns of their statistics.
 EXCHANGE, NEIGHBOUR, WITHIN, BIAS, SWAP, REMOVE, FORCED, MOVES = range(8)
-EVALUATED, ACCEPTED, GAIN, PROPOSED, SECOND, FULL, COUNTERS = range(7)
+EVALUATED, ACCEPTED, GAIN, PROPOSED, SECOND, FULL, SPENT, SEEN, COUNTERS = range(9)
+GUIDED = 0.7  # part of the additions that is drawn by a guide, where there is one
 ONE, HALF_FLOAT = np.float32(1.0), np.float32(0.5)
 
 
@@ -57,6 +58,14 @@ class Rows(NamedTuple):
     override: Int32Array  # values of one signal in place of its own
 
 
+class Guide(NamedTuple):
+    """Additions of powers of two that were tried alone, to be drawn by how they did. Without any, all are as likely."""
+
+    weights: IntArray  # places among all weights
+    deltas: IntArray
+    sums: FloatArray  # of their probabilities
+
+
 class Scratch(NamedTuple):
     """Room for one tile."""
 
@@ -68,6 +77,7 @@ class Scratch(NamedTuple):
     powers: Float32Array  # the same memory as bits
     touched: UInt8Array  # (units,)
     dirty: UInt8Array  # (signals,)
+    sums: FloatArray  # (2, TILE)
 
 
 @kernel
@@ -235,27 +245,33 @@ def is_too_wide(net: Net, layer: int, unit: int, reach: int) -> bool:
 @kernel
 def activate(values: Int32Array, count: int, form: IntArray, out: Int32Array) -> None:
     """Round accumulators to a unit's format, as `fixed_point.requantize` does."""
-    cut = np.int64(0) if form[RELU] else -np.int64(MOST_REACH)
     half, down, lift, up = form[HALF], form[DOWN], form[LIFT], form[UP]
     low, span, high = form[LOW], form[SPAN], form[HIGH]
-    if form[SATURATES]:
+    if form[SATURATES] or max(down, lift, up) > 30:
+        cut = np.int64(0) if form[RELU] else -np.int64(MOST_REACH)
         for t in range(count):
             x = ((max(int(values[t]), cut) + half) >> down) << lift
-            out[t] = min(max(x, low), high) << up
-    else:
-        for t in range(count):
-            x = ((max(int(values[t]), cut) + half) >> down) << lift
-            out[t] = (((x - low) & span) + low) << up
+            out[t] = (min(max(x, low), high) if form[SATURATES] else ((x - low) & span) + low) << up
+        return
+    # The same modulo 2^32. The casts and masks tell the compiler that 32 bits are enough, so that it takes twice as many rows at once.
+    least = np.int32(0) if form[RELU] else np.int32(-MOST_REACH)
+    for t in range(count):
+        x = np.int32(np.int32(max(values[t], least) + half) >> (down & 31))
+        out[t] = ((((x << (lift & 31)) - low) & span) + low) << (up & 31)
 
 
 @kernel
 def row_losses(net: Net, rows: Rows, scratch: Scratch, start: int, count: int, out: Float32Array) -> None:
-    """Cross-entropies of a tile of rows, from the tile's logits where they are touched and the rows' own where not."""
+    """Cross-entropies of a tile of rows, from the tile's logits where they are touched and the rows' own where not.
+
+    Differences of two logits fit into 32 bits (MOST_REACH); the casts keep the loops at this width.
+    """
     last = len(net.widths) - 2
     first, classes = net.layers[last, UNIT_AT], net.widths[last + 1]
     scale = np.float32(net.options[0])
     top, total, reduced = scratch.floats[1], scratch.floats[2], scratch.floats[3]
     largest, own, bits, powers = scratch.values, scratch.bits, scratch.bits, scratch.powers
+    targets = rows.targets[start : start + count]
     for c in range(classes):
         unit = first + c
         is_touched = scratch.touched[unit] != 0
@@ -263,21 +279,20 @@ def row_losses(net: Net, rows: Rows, scratch: Scratch, start: int, count: int, o
         if c == 0:
             for t in range(count):
                 largest[t] = z[t]
+                own[t] = z[t]
         else:
             for t in range(count):
                 largest[t] = max(largest[t], z[t])
-        for t in range(count):
-            if rows.targets[start + t] == c:
-                own[t] = z[t]
+                own[t] = z[t] if targets[t] == c else own[t]
     for t in range(count):
-        top[t] = np.float32(int(largest[t]) - int(own[t])) * scale
+        top[t] = np.float32(np.int32(largest[t] - own[t])) * scale
         total[t] = np.float32(0.0)
     for c in range(classes):
         unit = first + c
         is_touched = scratch.touched[unit] != 0
         z = scratch.accumulators[unit] if is_touched else rows.accumulators[unit, start : start + count]
         for t in range(count):
-            x = max(np.float32(int(z[t]) - int(largest[t])) * scale, np.float32(-86.0))
+            x = max(np.float32(np.int32(z[t] - largest[t])) * scale, np.float32(-86.0))
             n = np.int32(x * np.float32(1.44269504) - HALF_FLOAT)  # towards 0: of a negative number, rounded up
             reduced[t] = (x - np.float32(n) * np.float32(0.693359375)) - np.float32(n) * np.float32(-2.12194440e-4)
             bits[t] = (n + np.int32(127)) << np.int32(23)
@@ -296,7 +311,7 @@ def row_losses(net: Net, rows: Rows, scratch: Scratch, start: int, count: int, o
     for t in range(count):
         whole = bits[t]
         # A mantissa above the root of 2 goes with the next exponent: 0x004AFB20 is what lifts it there.
-        n = np.int32((whole + np.int32(0x004AFB20)) >> np.int32(23)) - np.int32(127)
+        n = np.int32(np.int32(whole + np.int32(0x004AFB20)) >> np.int32(23)) - np.int32(127)
         bits[t] = whole - (n << np.int32(23))
         largest[t] = n
     for t in range(count):
@@ -337,9 +352,10 @@ def propagate(
     scratch.dirty[:] = 0
     if override >= 0:
         delta, old = scratch.deltas[override], rows.signals[override, start : start + size]
+        values = rows.override[start : start + size]
         differs = 0
         for t in range(size):
-            delta[t] = rows.override[start + t] - old[t]
+            delta[t] = values[t] - old[t]
             differs |= delta[t]
         scratch.dirty[override] = differs != 0
     is_changed = False
@@ -399,6 +415,18 @@ def propagate(
 
 
 @kernel
+def sum_halves(values: FloatArray, count: int) -> float:
+    """Return the sum of some numbers, which are used up: their upper half is added to the lower until one is left."""
+    while count > 1:
+        half = (count + 1) // 2
+        lower, upper = values[:half], values[half:count]
+        for t in range(count - half):
+            lower[t] += upper[t]
+        count = half
+    return float(values[0])
+
+
+@kernel
 def evaluate(
     net: Net,
     rows: Rows,
@@ -429,13 +457,13 @@ def evaluate(
         if is_changed:
             new = scratch.floats[0]
             row_losses(net, rows, scratch, start, size, new)
-            total, square = 0.0, 0.0
+            old, weights, sums = rows.losses[start : start + size], rows.weights[start : start + size], scratch.sums
             for t in range(size):
-                d = float(rows.weights[start + t] * (new[t] - rows.losses[start + t]))
-                total += d
-                square += d * d
-            out[0] += total
-            out[1] += square
+                d = float(weights[t] * (new[t] - old[t]))
+                sums[0, t] = d
+                sums[1, t] = d * d
+            for k in range(2):
+                out[k] += sum_halves(sums[k], size)
             if is_kept:
                 rows.losses[start : start + size] = new[:size]
         else:
@@ -446,9 +474,9 @@ def evaluate(
                     rows.accumulators[unit, start : start + size] = scratch.accumulators[unit, :size]
             for signal in range(len(scratch.dirty)):
                 if scratch.dirty[signal]:
-                    old, delta = rows.signals[signal], scratch.deltas[signal]
+                    values, delta = rows.signals[signal, start : start + size], scratch.deltas[signal]
                     for t in range(size):
-                        old[start + t] += delta[t]
+                        values[t] += delta[t]
     return skipped
 
 
@@ -495,6 +523,20 @@ def set_costs(net: Net, mode: int) -> int:
             net.costs[net.layers[layer, UNIT_AT] + u] = cost
             total += cost
     return total if is_possible else -1
+
+
+@kernel
+def set_reader_costs(net: Net, layer: int, place: int, mode: int) -> tuple[int, bool]:
+    """Compute the costs of the units that read a signal; return their change, and whether no accumulator might leave 32 bits."""
+    inputs, total, is_possible = net.widths[layer], 0, True
+    for u in range(net.widths[layer + 1]):
+        if net.weights[net.layers[layer, WEIGHT_AT] + u * inputs + place] != 0:
+            cost, reach = unit_cost(net, layer, u, mode)
+            is_possible = is_possible and not is_too_wide(net, layer, u, reach)
+            at = net.layers[layer, UNIT_AT] + u
+            total += cost - net.costs[at]
+            net.costs[at] = cost
+    return total, is_possible
 
 
 @kernel
@@ -570,7 +612,34 @@ def random_power(net: Net, flat: int, state: AnyArray) -> int:
 
 
 @kernel
-def propose(net: Net, move: int, has_room: bool, state: AnyArray, changes: IntArray) -> int:
+def random_addition(net: Net, state: AnyArray) -> tuple[int, int]:
+    """Draw a weight and a signed power of two to add to it; the weight is -1 if there is none."""
+    flat = below(state, len(net.weights)) if random(state) < 0.5 else live_weight(net, state)
+    return (flat, random_power(net, flat, state)) if flat >= 0 else (-1, 0)
+
+
+@kernel
+def addition(net: Net, guide: Guide, state: AnyArray) -> tuple[int, int]:
+    """Draw a weight and a signed power of two to add to it, mostly by the guide."""
+    if len(guide.sums) and random(state) < GUIDED:
+        place = min(int(np.searchsorted(guide.sums, random(state))), len(guide.sums) - 1)
+        return int(guide.weights[place]), int(guide.deltas[place])
+    return random_addition(net, state)
+
+
+@kernel
+def removal(net: Net, state: AnyArray, changes: IntArray) -> int:
+    """Draw a digit that goes and return 1; 0 if there is none."""
+    flat = live_weight(net, state)
+    if flat < 0:
+        return 0
+    w = int(net.weights[flat])
+    put(net, changes, 0, flat, -nth_digit(w, below(state, count_digits(w))))
+    return 1
+
+
+@kernel
+def propose(net: Net, guide: Guide, move: int, has_room: bool, state: AnyArray, changes: IntArray) -> int:
     """Draw the changes of a move and return their number; 0 if the draw is none."""
     if move == BIAS:
         unit = below(state, len(net.biases))
@@ -589,28 +658,35 @@ def propose(net: Net, move: int, has_room: bool, state: AnyArray, changes: IntAr
         changes[0, LAYER], changes[0, UNIT] = layer, unit - net.layers[layer, UNIT_AT]
         changes[0, INPUT], changes[0, DELTA] = -1, delta
         return 1 if delta else 0
+    if move == REMOVE:
+        return removal(net, state, changes)
     flat = live_weight(net, state)
     if flat < 0:
         return 0
     w = int(net.weights[flat])
     digit = nth_digit(w, below(state, count_digits(w)))
-    if move in (REMOVE, FORCED):
-        put(net, changes, 0, flat, -digit)
-        return 1
-    if move in (NEIGHBOUR, WITHIN):
-        power = random_power(net, flat, state)
-        delta = power if move == NEIGHBOUR else power - digit
+    if move == WITHIN:
+        delta = random_power(net, flat, state) - digit
         put(net, changes, 0, flat, delta)
         return 1 if delta else 0
-    other = below(state, len(net.weights)) if random(state) < 0.5 else live_weight(net, state)
+    if move == NEIGHBOUR:
+        if len(guide.sums) and random(state) < GUIDED:
+            flat, delta = addition(net, guide, state)
+        else:
+            delta = random_power(net, flat, state)
+        put(net, changes, 0, flat, delta)
+        return 1
     if move == SWAP:
+        other = below(state, len(net.weights)) if random(state) < 0.5 else live_weight(net, state)
         put(net, changes, 0, flat, 0)
         put(net, changes, 1, other, 0)
         is_near = changes[0, UNIT] == changes[1, UNIT] or changes[0, INPUT] == changes[1, INPUT]
         delta = int(net.weights[other]) - w
         changes[0, DELTA], changes[1, DELTA] = delta, -delta
         return 2 if delta and is_near and changes[0, LAYER] == changes[1, LAYER] else 0
-    delta = random_power(net, other, state)
+    other, delta = addition(net, guide, state)
+    if other < 0:
+        return 0
     if has_room and random(state) < 0.5:
         put(net, changes, 0, other, delta)
         return 1
@@ -655,7 +731,7 @@ def force(
     last = min(start + screened, rows.signals.shape[1])
     least, done = np.inf, 0
     for _ in range(4 * candidates):
-        if propose(net, FORCED, False, state, changes) == 0:
+        if removal(net, state, changes) == 0:
             break
         apply(net, changes, 1, 1)
         change, is_possible = cost_change(net, changes, 1, mode, False)
@@ -698,10 +774,10 @@ def grow(
     last = min(start + screened, rows.signals.shape[1])
     least, done = np.inf, 0
     for _ in range(4 * candidates):
-        flat = below(state, len(net.weights)) if random(state) < 0.5 else live_weight(net, state)
+        flat, delta = random_addition(net, state)
         if flat < 0:
             continue
-        put(net, changes, 0, flat, random_power(net, flat, state))
+        put(net, changes, 0, flat, delta)
         apply(net, changes, 1, 1)
         change, is_possible = cost_change(net, changes, 1, mode, False)
         if is_possible and change <= room and is_in_range(net, changes, 1):
@@ -721,8 +797,47 @@ def grow(
 
 
 @kernel
+def probe(
+    net: Net,
+    rows: Rows,
+    scratch: Scratch,
+    mode: int,
+    seen: int,
+    price: float,
+    state: AnyArray,
+    changes: IntArray,
+    weights: IntArray,
+    deltas: IntArray,
+    scores: FloatArray,
+) -> int:
+    """Try as many additions as there is room for, each alone on some rows, and return how many were possible.
+
+    Written are the weights and powers of two, and their scores: the change of the mean loss and `price` for each unit of the budget.
+    """
+    count = rows.signals.shape[1]
+    start = min(below(state, max(count - seen, 0) // 64 + 1) * 64, count - seen)
+    done, sums = 0, np.zeros(2)
+    for _ in range(len(weights)):
+        flat, delta = random_addition(net, state)
+        if flat < 0:
+            continue
+        put(net, changes, 0, flat, delta)
+        apply(net, changes, 1, 1)
+        change, is_possible = cost_change(net, changes, 1, mode, False)
+        if is_possible and is_in_range(net, changes, 1):
+            sums[:] = 0.0
+            evaluate(net, rows, scratch, changes, 1, start, start + seen, -1, False, sums)
+            weights[done], deltas[done] = flat, delta
+            scores[done] = sums[0] / seen + price * change
+            done += 1
+        apply(net, changes, 1, -1)
+    return done
+
+
+@kernel
 def draw(
     net: Net,
+    guide: Guide,
     mode: int,
     budget: float,
     cost: float,
@@ -740,7 +855,7 @@ def draw(
         u -= mixture[move]
         move += 1
     out[0], out[1] = move, 0
-    number = propose(net, move, cost < budget, state, changes)
+    number = propose(net, guide, move, cost < budget, state, changes)
     if number == 0:
         return 0
     apply(net, changes, number, 1)
@@ -782,12 +897,13 @@ def walk(
     net: Net,
     rows: Rows,
     scratch: Scratch,
+    guide: Guide,
     proposals: int,
     mode: int,
     budgets: FloatArray,
     temperature: float,
     stages: IntArray,
-    errors: float,
+    errors: FloatArray,
     mixture: FloatArray,
     state: AnyArray,
     statistics: FloatArray,
@@ -799,6 +915,7 @@ def walk(
     ----------
     net, rows : Net, Rows
         Changed in place.
+    guide : Guide
     proposals : int
     mode : int
         Unit of the budget.
@@ -806,10 +923,10 @@ def walk(
         At the beginning, and from half of the proposals on; between them it falls evenly. A network above it loses digits first.
     temperature : float
         Of the mean loss; at 0 a candidate is taken if the loss does not rise.
-    stages : ndarray, shape (3,)
-        Rows of the first and the second stage, and candidates of a forced removal.
-    errors : float
-        Standard errors of the loss change by which a stage rejects. What is taken is decided on all rows.
+    stages : ndarray, shape (5,)
+        Rows that are seen by the end of each stage but the last, which has all; then rows and candidates of a forced removal.
+    errors : ndarray, shape (3,)
+        Standard errors of the loss change by which each of these stages rejects. What is taken is decided on all rows.
     mixture : ndarray, shape (FORCED,)
         Probability of each move.
     state : ndarray of uint64, shape (1,)
@@ -821,12 +938,13 @@ def walk(
     count = rows.signals.shape[1]
     changes, best = np.zeros((MOST_CHANGES, 4), np.int64), np.zeros((MOST_CHANGES, 4), np.int64)
     sums, drawn = np.zeros(2), np.zeros(2, np.int64)
-    evaluated, done = 0, 0
-    first, second = min(stages[0], count), min(stages[1], count)
+    evaluated, done, parts = 0, 0, len(errors)
+    part = min(stages[parts - 1], count)
+    screened, candidates = min(stages[parts], count), stages[parts + 1]
     while done < proposals:
         budget = budgets[0] + (budgets[1] - budgets[0]) * min(1.0, 2.0 * done / proposals)
         if totals[1] > budget:
-            tried = force(net, rows, scratch, mode, stages[2], first, state, changes, best, sums)
+            tried = force(net, rows, scratch, mode, candidates, screened, state, changes, best, sums)
             if tried == 0:
                 break
             evaluated += tried
@@ -841,7 +959,7 @@ def walk(
             statistics[FORCED, GAIN] += sums[0] / count
             continue
         done += 1
-        number = draw(net, mode, budget, totals[1], mixture, state, changes, drawn)
+        number = draw(net, guide, mode, budget, totals[1], mixture, state, changes, drawn)
         move, change = drawn[0], drawn[1]
         statistics[move, PROPOSED] += 1
         if number == 0:
@@ -850,19 +968,22 @@ def walk(
         evaluated += 1
         statistics[move, EVALUATED] += 1
         threshold = -temperature * np.log(1.0 - random(state)) if temperature > 0 else 0.0
-        start = below(state, (count - second) // 64 + 1) * 64
-        start = min(start, count - second)
+        start = min(below(state, (count - part) // 64 + 1) * 64, count - part)
         sums[:] = 0.0
-        evaluate(net, rows, scratch, changes, number, start, start + first, -1, False, sums)
-        is_taken = not is_rejected(sums, first, threshold, errors)
-        if is_taken and second > first:
-            statistics[move, SECOND] += 1
-            evaluate(net, rows, scratch, changes, number, start + first, start + second, -1, False, sums)
-            is_taken = not is_rejected(sums, second, threshold, 0.5 * errors)
-        if is_taken and count > second:
+        seen, is_taken = 0, True
+        for stage in range(parts):
+            until = min(stages[stage], count)
+            if is_taken and until > seen:
+                statistics[move, SECOND] += stage == 1
+                evaluate(net, rows, scratch, changes, number, start + seen, start + until, -1, False, sums)
+                seen = until
+                is_taken = not is_rejected(sums, seen, threshold, errors[stage])
+        if is_taken and count > part:
             statistics[move, FULL] += 1
             evaluate(net, rows, scratch, changes, number, 0, start, -1, False, sums)
-            evaluate(net, rows, scratch, changes, number, start + second, count, -1, False, sums)
+            evaluate(net, rows, scratch, changes, number, start + part, count, -1, False, sums)
+            seen = count
+        statistics[move, SEEN] += seen
         if is_taken:
             # Of candidates that change no row, the cheaper are taken, the dearer are not, and of the equal every second.
             is_still = sums[0] == 0.0 and sums[1] == 0.0 and change >= 0
@@ -878,4 +999,6 @@ def walk(
         totals[1] += change
         statistics[move, ACCEPTED] += 1
         statistics[move, GAIN] += gain / count
+        statistics[move, SPENT] += change
+        statistics[move, SEEN] += count
     return evaluated
