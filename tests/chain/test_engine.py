@@ -84,6 +84,7 @@ def test_the_trace_of_the_modified_loss_is_another_but_as_invariant():
     assert trace(6, EVERY, 0.3, 1) != serial
 
 
+@pytest.mark.slow
 def test_running_sums_are_computed_again_at_fixed_steps():
     # a constant loss at a huge temperature accepts nearly all; drift is planted and must be gone after step
     # 64 * 2

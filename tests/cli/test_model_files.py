@@ -29,6 +29,7 @@ def test_inspect_lists_heads(net, capsys):
     assert "encoder.layers.0.self_attn" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sites", ["heads", "neurons", "blocks"])
 def test_a_run(net, tmp_path, capsys, sites):
     options = [

@@ -72,6 +72,7 @@ def test_the_mask_is_that_of_prune(rows):
     assert names == set(selector.get_feature_names_out())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [None, LogisticRegression()], ids=["network", "logistic"])
 def test_predictions_need_the_kept_columns_alone(rows, estimator):
     X, y, _ = rows
@@ -88,6 +89,7 @@ def test_predictions_need_the_kept_columns_alone(rows, estimator):
         np.testing.assert_array_equal(model.predict_proba(objects), expected)
 
 
+@pytest.mark.slow
 def test_a_regression_on_gaps_and_categories(rows):
     X, _, score = rows
     model = MarkovPrunedRegressor(3, random_state=0).fit(X[:160], score[:160])

@@ -115,6 +115,7 @@ def test_frames_keep_their_names_and_other_columns_are_refused(cancer):
         MarkovSelector(3, **QUICK).fit(X.to_numpy(), y).transform(X.to_numpy()[:, :7])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [None, LogisticRegression(), GaussianNB()], ids=str)
 def test_a_weight_is_a_repeated_row_to_the_last_bit(estimator, few):
     """And the order of the rows has no say; other weights are the control."""

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from selection import long_but
 from torch import nn
 
 from mcprune.chain import moves, state
@@ -100,8 +101,9 @@ def test_a_batch_of_few_rows_has_no_looks(seen, problem):
     assert (staged.seen == 2 * FEWEST - 2).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", ["inputs,units", "inputs"])
-@pytest.mark.parametrize("count", [1000, 3000])
+@pytest.mark.parametrize("count", long_but("fewer rows", [1000, 3000], 3000))
 @pytest.mark.parametrize("depth", [(19, 33), (24,)])
 def test_what_is_rejected_by_certainty_is_above_its_limit(count, depth, kinds, seen, trained, problem):
     """Without a rate no decision changes, whatever the limits are; the rest keeps every bit."""

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from selection import long_but
 from torch import nn
 
 from mcprune.chain import moves, state
@@ -99,7 +100,7 @@ def test_a_stack_is_taken_only_where_it_is_faster(stack_is_faster, problem, monk
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("stacking")
-@pytest.mark.parametrize("rows", [7, 65, 300])
+@pytest.mark.parametrize("rows", long_but("as many rows as many chunks", [7, 65, 300], 7, 300))
 @pytest.mark.parametrize(("build", "kinds", "shape"), MODELS)
 def test_every_chunk_gives_the_bits_of_the_plain_loop(build, kinds, shape, rows, problem):
     torch.manual_seed(0)

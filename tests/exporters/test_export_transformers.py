@@ -18,6 +18,7 @@ def cut(name):
     return shrink(net, sites, drawn(sites, 3), input_shape=(64,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_program_of_any_number_of_rows(name):
     small = cut(name)

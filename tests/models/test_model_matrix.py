@@ -56,6 +56,7 @@ def random_mask(sites, share, seed):
     return mask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "site"), WORKING)
 def test_a_cut_model_gives_the_masked_outputs(name, site):
     model, sites, x, note = settled(name, site)

@@ -58,6 +58,7 @@ def trained():
     return model, x.numpy(), model(x).argmax(1).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"frozen": True}, {"frozen": True, "eval_on": "held-out"}, {}])
 def test_the_chain_finds_the_inputs_that_a_network_reads(options):
     model, x, _ = trained()
@@ -75,6 +76,7 @@ def test_the_divergence_of_folds_is_that_of_each_classifier():
     assert result.mask.indices.size == 3
 
 
+@pytest.mark.slow
 def test_a_function_gets_the_inputs_of_its_rows():
     seen = []
 

@@ -102,6 +102,7 @@ def test_the_same_call_goes_on_with_the_samples_and_force_starts_again(wine):
         sample(wine, **ROUGH)
 
 
+@pytest.mark.slow
 def test_chains_that_do_not_agree_are_refused_with_the_remedy(wine, ticking, monkeypatch):
     for name in ("leg", "visit"):  # they stay where they start
         monkeypatch.setattr(MaskChains, name, lambda *_: None)
@@ -123,6 +124,7 @@ def test_chains_that_all_stand_at_one_mask_are_refused(wine, monkeypatch):
     assert "--temperature 2e-09 --force" in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_time_that_ends_in_the_burn_in_says_so(wine):
     with pytest.raises(SamplingError, match=r"ended in round \d of 8 of the burn-in.*Give more time"):
         sample(wine, max_time=1e-9)

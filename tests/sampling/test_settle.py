@@ -134,6 +134,7 @@ def test_a_frozen_classifier_stays_as_it_is(folder: Path) -> None:
     assert all(torch.equal(one, other) for one, other in zip(bits(own), start, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_a_folder_keeps_the_classifiers_of_its_samples(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -95,6 +95,7 @@ def test_a_users_network_is_pruned_and_retrained_on_what_was_found(monkeypatch):
     assert layers[0].out_channels + layers[2].out_channels == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unit", "share"), slow_but([("macs", 0.3), ("parameters", 0.45)], "macs"))
 def test_a_budget_in_a_cost_is_held_by_the_cut_network_and_no_channel_more_fits(unit, share):
     from mcprune.exporters.footprint import macs, parameters
@@ -142,6 +143,7 @@ def test_found_weights_of_a_perceptron_too():
     assert result.model.model.widths == (16, 12, 10)
 
 
+@pytest.mark.slow
 def test_rivals_of_fresh_networks_keep_a_channel_in_each_layer():
     torch.manual_seed(0)
     options = {**QUICK, "finetune": "scratch", "compare": "yes"}
@@ -162,6 +164,7 @@ def test_the_gradient_path_keeps_a_channel_in_each_layer():
     assert kept.sum() == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moves", [{"uniform": 1.0}, {"toggle": 1.0}, {"exchange": 1.0, "block": 1.0}])
 def test_no_move_of_the_chain_empties_a_layer(moves):
     torch.manual_seed(0)

@@ -76,6 +76,7 @@ def test_a_model_of_the_users_is_refused(table):
         mcprune.prune(str(table), keep=2, model=nn.Linear(8, 2), **QUICK)
 
 
+@pytest.mark.slow
 def test_a_run_on_such_a_table_is_resumed(table, tmp_path):
     whole = mcprune.prune(str(table), keep=2, **QUICK)
     for event in run(make_config(data=str(table), keep=2, out=str(tmp_path / "run"), checkpoint_every="0.5", **QUICK)):
@@ -86,6 +87,7 @@ def test_a_run_on_such_a_table_is_resumed(table, tmp_path):
     np.testing.assert_array_equal(resumed.mask.support, whole.mask.support)
 
 
+@pytest.mark.slow
 def test_known_columns_are_found():
     """Of twelve columns a number, one with gaps and a category tell the class."""
     pd = pytest.importorskip("pandas")
@@ -104,6 +106,7 @@ def test_known_columns_are_found():
     assert set(result.model.original_names) == {"n0", "c0", "g0"}
 
 
+@pytest.mark.slow
 def test_events_and_pages_are_about_the_columns_of_the_table(table, tmp_path, capsys):
     folder = tmp_path / "run"
     result = mcprune.prune(str(table), keep=2, out=str(folder), **QUICK | {"compare": "yes"})
@@ -128,6 +131,7 @@ def test_events_and_pages_are_about_the_columns_of_the_table(table, tmp_path, ca
     assert page.count("color=blue") == 1  # in the option groups
 
 
+@pytest.mark.slow
 def test_such_a_table_has_finalists_and_a_playoff():
     pd = pytest.importorskip("pandas")
     draw = np.random.default_rng(3)
@@ -142,6 +146,7 @@ def test_such_a_table_has_finalists_and_a_playoff():
     assert {"n1", "c"} < set(result.mask.names)
 
 
+@pytest.mark.slow
 def test_a_mask_of_columns_is_a_start(table, tmp_path):
     result = mcprune.prune(str(table), keep=2, out=str(tmp_path / "run"), **QUICK)
     for start in (result.mask, ["size", "color"], str(tmp_path / "run" / "mask.json")):

@@ -127,6 +127,7 @@ class Scaled(nn.Module):
         return x * self.scale
 
 
+@pytest.mark.slow
 def test_an_own_model_is_copied_for_each_fold_and_trained_from_scratch():
     x, y = table()
     model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))

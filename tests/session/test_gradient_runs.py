@@ -145,6 +145,7 @@ def test_the_written_configuration_repeats_the_run_and_names_only_what_it_uses(q
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sigmoid", "hard-concrete"])
 def test_a_run_is_a_function_of_its_seed(kind, quick):
     options = {"compare": "no", "epochs": 3, "retrain_epochs": 1, "hidden": (24, 12), "threads": 1}
@@ -211,6 +212,7 @@ def test_errors_leave_the_command_line_with_code_2(capsys):
     assert "--gates does nothing under --alpha auto" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_alpha_beyond_its_cap_is_cut_counted_and_said(quick, tmp_path):
     told = told_of(quick(method="gradient", alpha="ratio:cap=0.5", out=str(tmp_path / "run")))
     assert max(data.alpha for data in data_of(told, "progress")) == 0.5
@@ -282,6 +284,7 @@ def test_auto_runs_what_its_pilots_chose_and_says_so(quick, tmp_path, monkeypatc
     assert data_of(again, "run_done")[0].indices == data_of(told, "run_done")[0].indices
 
 
+@pytest.mark.slow
 def test_auto_goes_on_when_a_pilot_fails_and_ends_when_all_do(quick, tmp_path, monkeypatch):
     monkeypatch.setattr(pilots, "_epoch_seconds", lambda *_: 0.01)
     score = pilots._score

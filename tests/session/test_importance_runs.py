@@ -82,6 +82,7 @@ def test_every_measure_ends_with_exactly_n(measure, tmp_path):
     assert any(f"{measure}: sites left after each round: 32, 20" in text for text in notes)
 
 
+@pytest.mark.slow
 def test_a_rerun_from_the_folder_repeats_the_mask(tmp_path):
     for options in (
         {"measure": "fisher,rows=200", "rounds": 2},

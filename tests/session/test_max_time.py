@@ -37,6 +37,7 @@ def test_what_does_not_fit_is_left_out_and_listed_in_one_line():
     assert result.metrics["test_accuracy"] > 0.6
 
 
+@pytest.mark.slow
 def test_a_run_that_fits_is_the_run_without_a_limit():
     short = {**OPTIONS, "epochs": 4, "retrain_epochs": 2}
     free = mcprune.prune(*rows(600), **short)

@@ -28,6 +28,7 @@ def signals(rows, seed=0):
     return x, y, draw
 
 
+@pytest.mark.slow
 def test_of_copies_one_is_kept_and_constant_columns_never():
     x, y, _ = signals(240)
     x[:, 4:7] = x[:, :3]
@@ -47,6 +48,7 @@ def test_a_class_of_one_row_in_fifty_has_a_say():
     assert search(x, y, 2) == {5, 11}
 
 
+@pytest.mark.slow
 def test_forty_classes_of_eight_rows():
     draw = np.random.default_rng(0)
     y = np.repeat(np.arange(40), 8)
@@ -55,6 +57,7 @@ def test_forty_classes_of_eight_rows():
     assert len(search(x, y, 6) & set(range(6))) >= 5
 
 
+@pytest.mark.slow
 def test_a_column_with_one_rare_value_is_not_kept_before_an_informative_one():
     x, y, _ = signals(240)
     x[:, 8:12] = 0.0

@@ -192,6 +192,7 @@ def test_tracked_losses_of_frozen_layers_are_refused():
         mcprune.prune(DATA, keep=4, model=extractor_and_head(), method="importance", measure="loss-tracked", **SHORT)
 
 
+@pytest.mark.slow
 def test_modules_that_the_user_put_into_evaluation_mode_are_so_again():
     net = extractor_and_head().train()
     net[0].eval()
@@ -247,6 +248,7 @@ class InForward(nn.Module):
         return torch.softmax(self.two(torch.relu(self.one(x))), dim=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "sites"), [("module", "inputs"), ("module", "units"), ("forward", "inputs"), ("sigmoid", "units")]
 )

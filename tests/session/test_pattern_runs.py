@@ -25,6 +25,7 @@ def trained(rows, classes):
     return net
 
 
+@pytest.mark.slow
 def test_one_shot_2_of_4_is_better_than_the_largest_weights():
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(300, 8, generator=draw)
@@ -52,6 +53,7 @@ def test_one_shot_2_of_4_is_better_than_the_largest_weights():
     assert (refined.mask.support.reshape(-1, 4).sum(axis=1) == 2).all()
 
 
+@pytest.mark.slow
 def test_blocks_by_command_and_the_same_again(tmp_path, capsys):
     out, again = str(tmp_path / "a"), str(tmp_path / "b")
     words = "--data digits --sites weights:layers.0 --pattern 4x1 --keep 200 --hidden 16 --pretrain 4 --frozen"

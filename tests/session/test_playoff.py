@@ -34,6 +34,7 @@ def table(rows=400, seed=0):
     return x, y
 
 
+@pytest.mark.slow
 def test_the_mask_of_the_useful_columns_wins_and_differs_from_random_ones():
     x, y = table()
     good, half, bad, *rest = masks(12, (0, 1, 2), (0, 1, 5), (6, 7, 8), (9, 10, 11), (5, 6, 11))
@@ -80,6 +81,7 @@ def test_columns_of_the_highest_f_are_finalists_beside_several_starts():
     assert alone.chain.rivals == ()
 
 
+@pytest.mark.slow
 def test_finalists_of_noise_are_called_random():
     x, y = table()
     finalists = [Finalist(str(place), mask) for place, mask in enumerate(masks(12, (3, 4, 5), (6, 7, 8)))]
@@ -88,6 +90,7 @@ def test_finalists_of_noise_are_called_random():
     assert playoff_lines(event)[-1] == "no finalist differs from random columns by two standard errors"
 
 
+@pytest.mark.slow
 def test_rows_of_no_weight_have_no_say():
     x, y = table()
     weights = np.ones(len(y))
@@ -99,6 +102,7 @@ def test_rows_of_no_weight_have_no_say():
     assert event.finalists[0].loss < 1.0
 
 
+@pytest.mark.slow
 def test_rows_of_no_weight_have_no_say_among_fresh_ones_either():
     x, y = table(rows=600)
     good, bad, *rest = masks(12, (0, 1, 2), (6, 7, 8), (9, 10, 11), (5, 6, 11))
@@ -122,6 +126,7 @@ def test_few_validation_rows_have_a_smaller_share(rows, share):
     assert fresh_share_of(rows) == share
 
 
+@pytest.mark.slow
 def test_a_few_validation_rows_tell_columns_that_suit_the_other_rows():
     draw = np.random.default_rng(1)
     x, y = draw.normal(size=(140, 300)).astype(np.float32), draw.integers(0, 2, 140)
@@ -136,6 +141,7 @@ def test_a_few_validation_rows_tell_columns_that_suit_the_other_rows():
     assert event.rows == 140
 
 
+@pytest.mark.slow
 def test_validation_rows_without_weight_leave_the_others_their_say():
     x, y = table()
     good, bad, *rest = masks(12, (0, 1, 2), (6, 7, 8), (9, 10, 11), (5, 6, 11))
@@ -147,6 +153,7 @@ def test_validation_rows_without_weight_leave_the_others_their_say():
     assert np.isfinite(event.lead)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["f", "all+f", "obd,after=1"])
 def test_a_run_ends_in_the_best_of_its_finalists(start, tmp_path):
     config = make_config(
@@ -184,6 +191,7 @@ def test_a_mask_that_is_adopted_stays_the_mask_of_the_weights(gates):
         assert ((state.chain.position[0] > 0) == mask).all()
 
 
+@pytest.mark.slow
 def test_a_short_time_means_fewer_steps():
     x, y = table()
     good, bad, *rest = masks(12, (0, 1, 2), (6, 7, 8), (9, 10, 11))
@@ -194,6 +202,7 @@ def test_a_short_time_means_fewer_steps():
     assert event.finalists != full.finalists
 
 
+@pytest.mark.slow
 def test_noise_that_a_search_has_fitted_is_called_random():
     draw = np.random.default_rng(0)
     x, y = draw.normal(size=(230, 300)).astype(np.float32), draw.integers(0, 2, 230)

@@ -119,6 +119,7 @@ def tempered(tmp_path_factory):
     return config, json.loads((path / "mask.json").read_text())["weights"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place", long_but("the control at other places", FORGOTTEN, f"{TRAINER}.optimizer", "method.ladder")
 )

@@ -116,6 +116,7 @@ def test_loading_and_selecting_refuse_what_does_not_fit(finished, tmp_path):
         model.transform(rows)
 
 
+@pytest.mark.slow
 def test_an_existing_folder_is_kept_without_force_and_with_it_if_others_files_are_in_it(quick, tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -191,6 +192,7 @@ def test_the_default_folder_is_named_after_the_data(quick, tmp_path, monkeypatch
     events.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -254,6 +256,7 @@ def test_options_of_the_chain_reach_it(quick):
     assert (settings.plan.block_size, settings.plan.box) == (6, 7.0)
 
 
+@pytest.mark.slow
 def test_staged_decisions_are_said_and_need_what_can_make_them(quick, tmp_path):
     told = list(run(quick(out=str(tmp_path / "run"), early_reject=0.03)))
     assert any("0.03" in event.text for event in told if event.kind == "note")

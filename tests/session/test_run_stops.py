@@ -29,6 +29,7 @@ def test_max_time_ends_the_search_and_hardens(quick, tmp_path):
     assert {row.name for row in told[-1].scores} == {"hard mask, not retrained", "hard mask, retrained"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["progress", "harden", "row"])
 def test_leaving_the_loop_leaves_what_is_written(kind, quick, tmp_path):
     config = quick(out=str(tmp_path / "run"))

@@ -144,6 +144,7 @@ def search_of(options):
     return search
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", long_but("other kinds of runs; goldens/test_resume_goldens resumes them", KINDS, *QUICK)
 )
@@ -171,6 +172,7 @@ def test_what_is_hidden_is_seen(monkeypatch):
         assert [name.rpartition(".hidden")[1] for name in after if after[name] != before.get(name)] == [".hidden"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", long_but("other kinds of runs; goldens/test_resume_goldens resumes them", KINDS, *QUICK)
 )

@@ -31,6 +31,7 @@ def trained():
     return Two(layers=1)
 
 
+@pytest.mark.slow
 def test_heads_are_cut_and_the_folder_is_loaded_again(rows, tmp_path):
     result = mcprune.prune(*rows, model=trained(), sites="heads", keep=2, out=str(tmp_path / "run"), **SHORT)
     assert result.mask.indices.size == 2
@@ -65,6 +66,7 @@ def test_all_kinds_under_a_bound_of_macs(rows):
     assert multiply_accumulates(result.model.model, (64,)) <= bound
 
 
+@pytest.mark.slow
 def test_a_number_of_each_kind(rows):
     result = mcprune.prune(
         *rows, model=trained(), sites="heads,neurons", keep={"heads": 3, "neurons": 12}, frozen=True, **SHORT
@@ -73,6 +75,7 @@ def test_a_number_of_each_kind(rows):
     assert result.mask.indices.size == 15
 
 
+@pytest.mark.slow
 def test_comparisons_by_magnitude_know_heads_and_blocks(rows):
     options = {**SHORT, "compare": "yes", "finetune": "scratch", "retrain_epochs": 1}
     with pytest.raises(ConfigError, match="keep"):
@@ -109,6 +112,7 @@ def test_a_model_without_heads_is_refused(rows):
         mcprune.prune(*rows, model=net, sites="heads", keep=2, **SHORT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["grouped queries", "fused, causal"])
 def test_own_blocks(rows, name):
     net = NETS[name]()

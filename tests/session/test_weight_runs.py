@@ -63,6 +63,7 @@ def test_the_weights_decide_which_column_is_kept(options):
     assert mcprune.prune(X, Y, **options).mask.indices.tolist() == [4]  # the control
 
 
+@pytest.mark.slow
 def test_weights_of_one_are_none_to_the_bit():
     plain = mcprune.prune(X, Y, **QUICK)
     for weights in (np.ones(ROWS), np.full(ROWS, 3)):
@@ -72,6 +73,7 @@ def test_weights_of_one_are_none_to_the_bit():
         assert weighted.metrics == plain.metrics
 
 
+@pytest.mark.slow
 def test_scores_are_weighted():
     problem = mcprune.Problem(None, (X, Y), keep=1, sample_weight=WEIGHTS, hidden=(16, 8))
     events = list(mcprune.run(problem, epochs=6, retrain_epochs=6, threads=1, compare="yes"))
@@ -95,6 +97,7 @@ def test_scores_are_weighted():
     assert "test_accuracy" not in result.metrics
 
 
+@pytest.mark.slow
 def test_a_column_of_a_file_is_no_feature_and_stands_in_the_record(file, tmp_path):
     folder = tmp_path / "run"
     config = mcprune.make_config(**QUICK, data=str(file), sample_weight="evt_weight", out=str(folder))
@@ -121,6 +124,7 @@ def test_a_column_of_a_file_is_no_feature_and_stands_in_the_record(file, tmp_pat
     )
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_goes_on_with_its_weights(file, tmp_path):
     options = {**QUICK, "checkpoint_every": 1}
     whole = mcprune.prune(file, sample_weight="evt_weight", **QUICK)

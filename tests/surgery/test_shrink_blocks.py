@@ -17,6 +17,7 @@ from tests.shared.transformers_nets import NETS, Block, OwnNet, Separate, TorchN
 from tests.sites.test_block_gates import KINDS, drawn, every_net, rows
 
 
+@pytest.mark.slow
 @every_net
 @pytest.mark.parametrize("kinds", KINDS)
 @pytest.mark.parametrize("seed", [0, 1])

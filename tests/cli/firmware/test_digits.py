@@ -24,6 +24,7 @@ def table(tmp_path_factory):
     return write_kinds_table(tmp_path_factory.mktemp("table"), seed=1)
 
 
+@pytest.mark.slow
 def test_one_command_trains_and_polishes_to_the_budget(table, tmp_path, capsys):
     out = tmp_path / "run"
     command = ["run", "--data", str(table), *QUICK, "--keep", "120", "--budget-in", "digit-bits", "--out", str(out)]

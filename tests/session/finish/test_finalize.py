@@ -94,6 +94,7 @@ def test_the_folder_has_the_sentence_and_the_predictions_of_the_test_rows(quick,
     assert kinds == [event.kind for event in events if not isinstance(event, Stage)]
 
 
+@pytest.mark.slow
 def test_chains_from_several_starts_and_the_playoff_announce_themselves(quick, tmp_path):
     events = list(run(quick(out=str(tmp_path / "run"), data="wine", keep=4, eval_on="folds", start="all+forest")))
     stages = [event for event in events if isinstance(event, Stage)]

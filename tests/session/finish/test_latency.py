@@ -24,6 +24,7 @@ def clockless(monkeypatch):
     monkeypatch.setattr(latency, "cut_latency", seconds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sites", ["units", "inputs,units"])
 def test_the_result_takes_at_most_the_bound_and_most_of_it(sites, clockless, tmp_path):
     result = mcprune.prune("wine", sites=sites, latency=3.35, out=tmp_path / "run", **QUICK)
@@ -37,6 +38,7 @@ def test_the_result_takes_at_most_the_bound_and_most_of_it(sites, clockless, tmp
     assert cost["limit"] == 3_350_000
 
 
+@pytest.mark.slow
 def test_a_recorded_table_is_not_measured_again(clockless, monkeypatch, tmp_path):
     first = mcprune.prune("wine", sites="units", latency=3.35, out=tmp_path / "run", **QUICK)
     config = json.loads((tmp_path / "run" / "events.jsonl").read_text().splitlines()[0])["config"]

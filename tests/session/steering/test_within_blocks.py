@@ -71,12 +71,14 @@ def test_a_change_is_in_force_and_recorded_in_its_block(steered):
     assert [line["part"] for line in lines if line["event"] == "knob_changed"] == [5, 1, 2, 2]
 
 
+@pytest.mark.slow
 def test_a_replay_repeats_changes_within_blocks(steered, tmp_path):
     folder, _, _ = steered
     assert main(["run", "--quiet", "--replay", str(folder), "--out", str(tmp_path / "again")]) == 0
     assert (tmp_path / "again" / "mask.json").read_bytes() == (folder / "mask.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_who_asks_between_the_parts_changes_nothing(tmp_path):
     """The control of the others: a change is what makes the weights others, not that the blocks have parts."""
     weights = []
@@ -88,6 +90,7 @@ def test_who_asks_between_the_parts_changes_nothing(tmp_path):
     assert weights[0] == weights[1] != weights[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [(3, 1), (5, 2)])
 def test_a_resume_repeats_a_change_of_the_block_in_which_the_run_was_cut_off(steered, tmp_path, place):
     folder, _, _ = steered
