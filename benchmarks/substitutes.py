@@ -7,6 +7,8 @@ depend on each other and 18 of noise, n = 6: whatever is reported there is false
 
     python benchmarks/substitutes.py --out benchmarks/results/substitutes.json
     python benchmarks/substitutes.py --rows 1000 --out benchmarks/results/substitutes_1000.json
+
+Each table is written as soon as it is done, and a later run with the same --out goes on from there.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import parser, report, row
+from common import machine, parser, report, row, write
 
 SIGNALS, COPIES, NOISE, CORRELATION, WEIGHT = 6, 2, 12, 0.95, 1.5
 CONTROLS = 2
@@ -96,6 +99,31 @@ def judged(content: dict[str, Any], group: np.ndarray) -> dict[str, Any]:
     }
 
 
+def measured(out: Path | None, chosen: dict[str, Any], tables: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each table and control: what the file has of this version and these options, else measured now and written at once."""
+    content: dict[str, Any] = {"machine": machine(1), "options": chosen, "tables": [], "controls": []}
+    if out is not None and out.exists():
+        before = json.loads(out.read_text())
+        if before["options"] == chosen:
+            content |= {name: [one for one in before[name] if "seed" in one] for name in ("tables", "controls")}
+    for seed in range(tables + CONTROLS):
+        of = content["tables" if seed < tables else "controls"]
+        one = next((one for one in of if one["seed"] == seed), None)
+        if one is None:
+            copies = (COPIES, SIGNALS) if seed < tables else (0, 2 * SIGNALS)
+            x, y, group = table(seed, chosen["rows"], *copies)
+            truth = group if seed < tables else np.arange(len(group))
+            one = {"seed": seed, **judged(sampled(x, y, seed, chosen["precision"]), truth)}
+            of.append(one)
+            if out is not None:
+                write(out, content)
+        print(
+            f"table {seed}: {one['triples_found']} triples, {one['groups_false']} of {one['groups']} groups false",
+            flush=True,
+        )
+        yield seed, one
+
+
 def main() -> None:
     """Sample the tables and report."""
     options = parser(__doc__ or "", with_plot=False)
@@ -106,19 +134,10 @@ def main() -> None:
     )
     arguments = options.parse_args()
     tables = 2 if arguments.quick else arguments.tables
-    results, controls = [], []
-    for seed in range(tables):
-        x, y, group = table(seed, arguments.rows)
-        results.append(judged(sampled(x, y, seed, arguments.precision), group))
-        one = results[-1]
-        print(
-            f"table {seed}: {one['triples_found']} triples, {one['groups_false']} of {one['groups']} groups false",
-            flush=True,
-        )
-    for seed in range(tables, tables + CONTROLS):
-        x, y, group = table(seed, arguments.rows, copies=0, signals=2 * SIGNALS)
-        controls.append(judged(sampled(x, y, seed, arguments.precision), np.arange(len(group))))
-        print(f"independent columns {seed}: {controls[-1]['pairs']} pairs", flush=True)
+    chosen = {"tables": tables, "rows": arguments.rows, "precision": arguments.precision}
+    results, controls = list[dict[str, Any]](), list[dict[str, Any]]()
+    for seed, one in measured(arguments.out, chosen, tables):
+        (results if seed < tables else controls).append(one)
 
     def total(name: str, of: list[dict[str, Any]]) -> int:
         return sum(one[name] for one in of)
@@ -137,7 +156,7 @@ def main() -> None:
         ],
         1,
         arguments.out,
-        options={"tables": tables, "rows": arguments.rows, "precision": arguments.precision},
+        options=chosen,
         tables=results,
         controls=controls,
     )  # fmt: skip

@@ -46,8 +46,8 @@ def sample_parser() -> Parser:
     for name, metavar, text in (
         ("--precision", "P", "largest standard error of P(kept) of a site (default: 0.02)"),
         ("--chains", "C", "chains from different starts, at least 4 (default: 4)"),
-        ("--rungs", "R", "temperatures of each chain on a ladder; 1: no ladder (default: 1)"),
-        ("--hottest", "X", "of the ladder, in multiples of the temperature (default: 4)"),
+        ("--rungs", "R", "laws of each chain on a ladder from the loss to its model; 1: no ladder (default: 1)"),
+        ("--hottest", "X", "in the last law of the ladder the loss counts 1/X (default: 4)"),
     ):
         parser.option(name, metavar=metavar, group=group, default=nothing, help=text)
     for action in parser._actions:

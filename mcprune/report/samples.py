@@ -41,7 +41,7 @@ def samples_lines(drawn: Drawn) -> Iterator[str]:
         f"{drawn.acceptance:.0%} of the proposals accepted"
     )
     if samples.swap_rates:
-        yield "swaps accepted, from the coldest pair on: " + ", ".join(f"{rate:.0%}" for rate in samples.swap_rates)
+        yield "swaps accepted, from the law of the loss on: " + ", ".join(f"{rate:.0%}" for rate in samples.swap_rates)
     yield ""
     yield from columns(["site", "name", "P(kept)", "error", "in the mask"], _rows(drawn))
     rest = samples.sites - len(_shown(samples))

@@ -84,8 +84,10 @@ def sample(
         Largest Monte-Carlo standard error of P(kept) of a site.
     max_time : float
         Seconds, of this call.
-    rungs, hottest : int, float
-        Temperatures of each chain on a ladder that ends at `hottest` times T; 1 rung is no ladder.
+    rungs : int
+        Laws of each chain on a ladder from the loss to its cheap model; 1 is no ladder.
+    hottest : float
+        In the last law of a ladder the loss counts 1 / hottest, and the model the rest.
     force : bool
         Replace the samples that are there.
     on_progress : callable, optional

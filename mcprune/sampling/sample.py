@@ -50,8 +50,9 @@ class SampleSettings:
     max_time : float
         Seconds of sampling.
     rungs : int
-        Temperatures of each chain on a ladder up to `hottest` times its own; 1: no ladder.
+        Laws of each chain on a ladder from the loss to its model; 1: no ladder.
     hottest : float
+        In the last law the loss counts 1 / hottest, and the model the rest.
 
     Raises
     ------
@@ -95,9 +96,11 @@ class SampleSettings:
         if not self.max_time > 0:
             raise ConfigError(f"max_time={self.max_time:g}. Give a positive number of seconds, such as 60.")
         if not 1 <= self.rungs <= 16:
-            raise ConfigError(f"rungs={self.rungs}. Choose 1 for no ladder of temperatures, or up to 16.")
+            raise ConfigError(f"rungs={self.rungs}. Choose 1 for no ladder, or up to 16.")
         if not 1 < self.hottest < math.inf:
-            raise ConfigError(f"hottest={self.hottest:g}. It is a multiple of the temperature: choose more than 1.")
+            raise ConfigError(
+                f"hottest={self.hottest:g}. In the last law of a ladder the loss counts 1 / hottest: choose more than 1."
+            )
 
 
 class SampleProgress(NamedTuple):

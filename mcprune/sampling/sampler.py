@@ -18,6 +18,7 @@ from mcprune.sampling.walks.chains import MaskChains
 from mcprune.sampling.walks.companions import Companions
 from mcprune.sampling.walks.expansion import ROWS
 from mcprune.sampling.walks.loss_model import CandidateLog, LossModel
+from mcprune.sampling.walks.surrogate import Mixture
 from mcprune.types import AnyArray, BoolArray, FloatArray
 
 # Rounds of burn-in, the legs of the first, and the factor by which they grow; the most rounds where chains have not come together.
@@ -52,7 +53,7 @@ class SamplerState:
         Rounds of burn-in done.
     is_burnt_in : bool
     temperature : float
-        Of the coldest rung; NaN before it is known.
+        Of the law; NaN before it is known.
     paired_error : float
         Standard error of the difference of the losses of two masks of different chains; NaN before it is known.
     spread : float
@@ -93,7 +94,7 @@ class SamplerState:
 
 @dataclass
 class Draws:
-    """Masks (C, draws, F) of items, and their losses (C, draws), of the coldest rungs."""
+    """Masks (C, draws, F) of items, and their losses (C, draws), of the first rungs."""
 
     masks: list[BoolArray] = field(default_factory=list)
     losses: list[FloatArray] = field(default_factory=list)
@@ -121,7 +122,7 @@ class Sampler:
     temperature : float, optional
         By default that at which the losses of masks under the law spread by the standard error of a paired loss difference.
     hottest : float
-        Of a ladder, in multiples of the temperature.
+        In the last law of a ladder the loss counts 1 / hottest, and its model the rest.
     """
 
     def __init__(
@@ -256,6 +257,7 @@ class Sampler:
     def _legs(self, state: SamplerState, count: int) -> Draws:
         method, chain = self.method, state.chains.chain
         method.gates.model = state.model
+        method.gates.mixture = Mixture(state.temperature, state.companions.scale) if method.rungs > 1 else None
         leg = state.model.leg if state.model.tries else int(np.clip(method.space.keep, LEAST_LEG, MOST_LEG))
         method.load(state.chains, self.batch)
         plan = method.mixture(state.probability if state.drawn else None, state.drawn)
@@ -265,7 +267,7 @@ class Sampler:
             method.leg(state.chains, ladders, rungs, plan, leg, tally)
             if state.model.tries and state.companions.is_on:
                 method.visit(state.chains, ladders, rungs, plan, state.companions, tally)
-            cold = method.coldest(ladders)
+            cold = method.at_rung(ladders)
             draws.add(chain.position[cold] > 0, chain.loss[cold].copy())
         method.close(state.chains)
         if state.is_burnt_in:

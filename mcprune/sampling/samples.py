@@ -49,7 +49,7 @@ class Samples:
     names : tuple of str
         Of the sites.
     swap_rates : tuple of float
-        Accepted share of the swaps of neighbouring temperatures, from the coldest pair on; empty without a ladder.
+        Accepted share of the swaps of neighbouring rungs, from that of the loss on; empty without a ladder.
 
     Raises
     ------

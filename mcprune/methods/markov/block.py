@@ -170,6 +170,10 @@ class ChainBlocks(Method[MarkovState]):
             measured = standard_error.measure(self.evaluation.canonical, batch, gates)
             state.standard_error = measured if math.isfinite(measured) else state.standard_error
 
+    def _uses_all_losses(self, rule: Rule) -> bool:
+        """Whether the losses of rejected candidates are learned from, so that they must be no estimates."""
+        return self.informed.learns(self.settings, rule)
+
     def _decide(self, state: MarkovState, rule: Rule, plan: moves.MovePlan, count: int, tally: Tally) -> None:
         """Let each replica make `count` decisions: propose, evaluate, accept or reject (`chain/accept.py`)."""
         settings, chain = self.settings, state.chain
@@ -193,9 +197,9 @@ class ChainBlocks(Method[MarkovState]):
                 else self.cost_constraint.close(chain, candidates, rule.goal.limits)
             )
             limits = self.gates.limits(chain, law, candidates, left)
-            learns = self.informed.learns(settings, rule)  # from the losses of what is rejected, too
+            learns = self.informed.learns(settings, rule)
             losses, ruled_out, evaluated = self.evaluation.losses(
-                state.error, chain, candidates, limits, may_estimate=not learns
+                state.error, chain, candidates, limits, may_estimate=not self._uses_all_losses(rule)
             )
             if rule.temperature > 0:
                 is_known = ~ruled_out & (limits > self.evaluation.lower_bound)

@@ -47,7 +47,7 @@ class MaskChains(Markov):
     lower_bound : float or None
         Of the objective.
     chains, rungs : int
-        C and L: chain c has the replicas c L ... c L + L - 1.
+        C and L: chain c has the replicas c L ... c L + L - 1. Rung 0 has the law of the loss, the others mixtures of it with the model.
     lookahead : int
     seed : int
     start_weight : float
@@ -147,7 +147,7 @@ class MaskChains(Markov):
         at = np.concatenate([rungs[ladder.rung] for ladder in ladders])
         self._decide(state, self._rule(at), plan, decisions, tally)
         if self.rungs > 1:
-            loss = state.chain.loss
+            loss = state.chain.loss - self._from_model(state)
             for number, ladder in enumerate(ladders):
                 own = loss[number * self.rungs : (number + 1) * self.rungs]
                 # A seed for each chain: pairs draw by their place in the ladder alone.
@@ -163,34 +163,34 @@ class MaskChains(Markov):
         companions: Companions,
         tally: Tally,
     ) -> None:
-        """Let the companions roam, and ask the coldest replica of each chain to trade masks with the first of its companions."""
-        model, cold = self.gates.model, self.coldest(ladders)
+        """Let the companions roam, and ask the last rung of each chain to trade masks with the first of its companions."""
+        model, last = self.gates.model, self.at_rung(ladders, self.rungs - 1)
         assert model is not None
         before = state.chain.position > 0
         here = before[:, model.active]
         is_inside = here.sum(axis=1) == before.sum(axis=1)
-        if not companions.is_started and not is_inside[cold].all():
+        if not companions.is_started and not is_inside[last].all():
             return
-        companions.advance(model, here[cold], float(rungs[0]), self.settings.seed, self.chains[:: self.rungs])
+        companions.advance(model, here[last], float(rungs[0]), self.settings.seed, self.chains[:: self.rungs])
         masks, is_visited = np.zeros_like(here), np.zeros(len(here), bool)
         # A mask with items that have no terms is none that a companion could take over.
-        masks[cold], is_visited[cold] = companions.masks[:, 0], is_inside[cold]
+        masks[last], is_visited[last] = companions.masks[:, 0], is_inside[last]
         self.gates.visits = Visits(masks, is_visited, companions.scale)
         at = np.concatenate([rungs[ladder.rung] for ladder in ladders])
         try:
             self._decide(state, self._rule(at), plan, 1, tally)
         finally:
             self.gates.visits = None
-        has_moved = (state.chain.position > 0)[cold] != before[cold]
-        for chain, replica in enumerate(cold):
+        has_moved = (state.chain.position > 0)[last] != before[last]
+        for chain, replica in enumerate(last):
             if has_moved[chain].any():
                 companions.masks[chain, 0] = here[replica]
                 companions.accepted += 1
         companions.asked += int(is_visited.sum())
 
-    def coldest(self, ladders: list[Ladder]) -> list[int]:
-        """Return the replica of each chain at the lowest temperature."""
-        return [number * self.rungs + int(np.argmin(ladder.rung)) for number, ladder in enumerate(ladders)]
+    def at_rung(self, ladders: list[Ladder], rung: int = 0) -> list[int]:
+        """Return the replica of each chain at a rung; 0 has the law of the loss."""
+        return [number * self.rungs + int(np.argmax(ladder.rung == rung)) for number, ladder in enumerate(ladders)]
 
     def paired_error(self, masks: BoolArray, batch: Batch) -> float:
         """Return the standard error of the difference of the losses of the first of the masks (K, F) and each other one."""
@@ -212,6 +212,17 @@ class MaskChains(Markov):
             canonical.objective.begin(batch.rows)
         canonical.begin(batch.features, batch.targets, position[:1], math.inf)
         return canonical.at(position)
+
+    def _uses_all_losses(self, rule: Rule) -> bool:
+        """See `Markov`: the model would take estimates, which are too low, for losses."""
+        return self.gates.log is not None or super()._uses_all_losses(rule)
+
+    def _from_model(self, state: MarkovState) -> FloatArray:
+        """Return the part (R,) of the energy that all rungs share: swaps depend on the rest alone."""
+        model, mixture = self.gates.model, self.gates.mixture
+        if model is None or mixture is None:
+            return np.zeros_like(state.chain.loss)
+        return mixture.scale * model.energy(state.chain.position[:, model.active] > 0)
 
     def _rule(self, temperatures: FloatArray) -> Rule:
         """Return the rule of a leg; `rungs` are by replica, since a state of MaskChains has each at a rung of its own."""

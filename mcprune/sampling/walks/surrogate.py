@@ -52,6 +52,30 @@ class Visits(NamedTuple):
     scale: float
 
 
+class Mixture(NamedTuple):
+    """The laws of a ladder: exp(-(share L + (1 - share) scale E) / T), the share of the loss being T over the temperature of a rung.
+
+    Attributes
+    ----------
+    temperature : float
+        T.
+    scale : float
+        What the model is multiplied by.
+    """
+
+    temperature: float
+    scale: float
+
+    def shares(self, temperature: FloatArray) -> FloatArray:
+        """Return the share of the loss at rungs of these temperatures."""
+        return self.temperature / temperature
+
+    def of_model(self, temperature: FloatArray) -> FloatArray:
+        """Return the temperatures at which a chain of the model alone differs from the law of a rung by share (L - E) alone."""
+        share = self.shares(temperature)
+        return np.asarray(self.temperature / (share + (1.0 - share) * self.scale), np.float64)
+
+
 class SurrogateGates(GatesBySign):
     """Hard gates whose proposals are walks, once the model knows something.
 
@@ -59,6 +83,8 @@ class SurrogateGates(GatesBySign):
     ----------
     model : LossModel or None
         None: single exchanges alone.
+    mixture : Mixture or None
+        The laws of a ladder; None: exp(-L / T) at each temperature.
     log : CandidateLog or None
         Gets the candidates that are evaluated; None: nothing is kept of them.
     visits : Visits or None
@@ -67,6 +93,7 @@ class SurrogateGates(GatesBySign):
 
     def __init__(self) -> None:
         self.model: LossModel | None = None
+        self.mixture: Mixture | None = None
         self.log: CandidateLog | None = None
         self.visits: Visits | None = None
         self._is_walk = np.zeros((0, 0), np.bool_)
@@ -85,9 +112,15 @@ class SurrogateGates(GatesBySign):
         sites = np.full((replicas, ahead, 2 * MOST_EXCHANGES), -1)
         weights = np.full(sites.shape, np.nan)
         sites[:, :, :most], weights[:, :, :most] = single.sites, single.weights
+        at, of_single = law.temperature, np.zeros(replicas)
+        if self.mixture is not None:
+            at = self.mixture.of_model(law.temperature)
+            share = self.mixture.shares(law.temperature)
+            of_single = (1.0 - share) * self.mixture.scale / self.mixture.temperature
         walk_rows(
             (chain.position, chain.step), (model.active, model.items, model.pairs, model.share, np.cumsum(model.share)),
-            law.temperature, model.tries, law.seed, law.chains, (single.size, sites, weights, single.log_ratio), self._is_walk,
+            (at, at / law.temperature, of_single), model.tries, law.seed, law.chains,
+            (single.size, sites, weights, single.log_ratio), self._is_walk,
         )  # fmt: skip
         return single._replace(sites=sites, weights=weights)
 
@@ -203,15 +236,39 @@ def walk(
 
 
 @kernel
+def change_of(weights: FloatArray, place: IntArray, base: FloatArray, pairs: FloatArray, sites: IntArray) -> float:
+    """Return what E changes by where these sites are flipped; `place` has the place of each site in the model, or -1."""
+    change = 0.0
+    for one in range(sites.size):
+        a = place[sites[one]]
+        if a < 0:
+            continue
+        sign = -1.0 if weights[sites[one]] > 0.0 else 1.0
+        change += sign * base[a]
+        for other in range(one):
+            b = place[sites[other]]
+            if b >= 0:
+                change += (-sign if weights[sites[other]] > 0.0 else sign) * pairs[a, b]
+    return change
+
+
+@kernel
 def walk_rows(
-    chain: tuple[AnyArray, ...], model: tuple[AnyArray, ...], temperature: FloatArray, tries: int, seed: int, chains: IntArray,
+    chain: tuple[AnyArray, ...], model: tuple[AnyArray, ...], laws: tuple[FloatArray, ...], tries: int, seed: int, chains: IntArray,
     cells: tuple[AnyArray, ...], is_walk: AnyArray,
 ) -> None:  # fmt: skip
-    """Put walks in the place of most of the candidates; `is_walk` (R, K) are those that get anywhere."""
+    """Put walks in the place of most of the candidates; `is_walk` (R, K) are those that get anywhere.
+
+    `laws` has three arrays (R,): the temperature of the walks, the factor of their change of E over it, and that of the change of E by
+    a single exchange.
+    """
     position, step = chain
     active, items, pairs, _, _ = model
+    temperature, of_walk, of_single = laws
     size, sites, changed, ratio = cells
     base = np.empty(active.size)
+    place = np.full(position.shape[1], -1)
+    place[active] = np.arange(active.size)
     room = np.empty(active.size), np.empty(active.size, np.int64), np.empty(active.size, np.bool_)
     for r in range(size.shape[0]):
         base[:] = items
@@ -222,12 +279,14 @@ def walk_rows(
         for k in range(size.shape[1]):
             key = (seed, chains[r], step[r] + k)
             if pair(key, KIND, 0)[0] < SINGLE:
+                if of_single[r] > 0.0:
+                    ratio[r, k] -= of_single[r] * change_of(position[r], place, base, pairs, sites[r, k, : size[r, k]])
                 continue
             sites[r, k, :] = -1
             changed[r, k, :] = math.nan
             away, energy = walk(position[r], model, base, temperature[r], tries, key, room, sites[r, k], changed[r, k])
             is_walk[r, k] = away != 0
-            size[r, k], ratio[r, k] = max(away, 0), energy
+            size[r, k], ratio[r, k] = max(away, 0), of_walk[r] * energy
             if away < 0:
                 sites[r, k, :] = -1
                 changed[r, k, :] = math.nan
