@@ -93,11 +93,13 @@ def test_the_same_call_goes_on_with_the_samples_and_force_starts_again(wine):
     more = sample(wine, precision=0.02)
     assert more.draws > first.draws
     np.testing.assert_array_equal(more.masks[:, : first.draws], first.masks)
-    with pytest.raises(FolderError, match=r"samples with temperature=auto, not 0\.05\. Leave temperature out to go on"):
+    with pytest.raises(
+        FolderError, match=r"samples with temperature=auto, not 0\.05\. Leave temperature out to continue"
+    ):
         sample(wine, temperature=0.05, **ROUGH)
     assert sample(wine, temperature=0.05, force=True, **ROUGH).temperature == 0.05
     with pytest.raises(
-        FolderError, match=r"samples with temperature=0\.05, not auto\. Give temperature=0\.05 to go on"
+        FolderError, match=r"samples with temperature=0\.05, not auto\. Give temperature=0\.05 to continue"
     ):
         sample(wine, **ROUGH)
 
