@@ -86,8 +86,10 @@ def by_chain(model: Any, dataset: Any, start: np.ndarray, pattern: str, kinds: s
 
 
 def main() -> None:
-    """Measure, print, write after every seed."""
-    options = common.parser(__doc__.splitlines()[0], with_plot=False).parse_args()
+    """Measure, print, write after every pattern."""
+    parser = common.parser(__doc__.splitlines()[0], with_plot=False)
+    parser.add_argument("--patterns", nargs="+", default=[text for text, _, _ in PATTERNS], help="which patterns")
+    options = parser.parse_args()
 
     from mcprune.data.load import load
     from mcprune.data.prepare import prepare
@@ -97,7 +99,8 @@ def main() -> None:
 
     use_threads(1)
     dataset = load("mnist")
-    seeds, patterns = (SEEDS[:1], PATTERNS[:1]) if options.quick else (SEEDS, PATTERNS)
+    chosen = tuple(one for one in PATTERNS if one[0] in options.patterns)
+    seeds, patterns = (SEEDS[:1], chosen[:1]) if options.quick else (SEEDS, chosen)
     epochs = 1 if options.quick else SEARCH_EPOCHS
     found: list[dict[str, Any]] = []
     for seed in seeds:
@@ -126,9 +129,9 @@ def main() -> None:
                 one = {"seed": seed, "pattern": text, "way": way, "kept": keep, "of": sites.size, **figures[way]}
                 found.append(one | ({"seconds": clock, "cpu_seconds": used, "start": better} if way == "chain" else {}))
                 print(found[-1], flush=True)
-        if options.out is not None:
-            part = {"machine": common.machine(1), "runs": found, "rows": rows_of(found), "is_partial": True}
-            common.write(options.out, part)
+            if options.out is not None:
+                part = {"machine": common.machine(1), "runs": found, "rows": rows_of(found), "is_partial": True}
+                common.write(options.out, part)
     common.report(
         rows_of(found), 1, options.out, runs=found,
         options={"dense_epochs": DENSE_EPOCHS, "search_epochs": epochs, "hidden": HIDDEN, "seeds": list(seeds)},

@@ -115,7 +115,7 @@ def by_evolution(loss: Any, seed: int, evaluations: int) -> np.ndarray:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print, write after every run."""
     parser = common.parser(__doc__.splitlines()[0], with_plot=False)
     parser.add_argument("--decisions", type=int, default=30, help="of a block of the chain, of which an epoch has 4")
     parser.add_argument("--epochs", type=int, default=4, help="of the chain")
@@ -161,17 +161,30 @@ def main() -> None:
         }
         runs.append({"seed": seed, "evaluations": used, "chain": loss(mask), "evopress": loss(other), "ranks": ranks})
         print(runs[-1], flush=True)
-    rows = []
+        if options.out is not None:
+            part = {"machine": common.machine(1), "runs": runs, "rows": rows_of(runs, ordered), "is_partial": True}
+            common.write(options.out, part)
+    common.report(
+        rows_of(runs, ordered),
+        1,
+        options.out,
+        runs=runs,
+        best=float(ordered[0]),
+        median=float(np.median(ordered)),
+        masks=len(losses),
+    )
+
+
+def rows_of(runs: list[dict[str, Any]], ordered: np.ndarray) -> list[dict[str, Any]]:
+    """Return how many runs of each way come close to the best of all masks, whose losses are given in order."""
+    out = []
     for way, bar in (("chain", 9), ("evopress", None)):
         close = sum(run[way] <= ordered[0] + CLOSE for run in runs)
-        rows.append(
+        out.append(
             common.row(f"{way}: runs of {len(runs)} within {CLOSE} of the best mask", close, "runs", bar, "higher")
         )
     most = max(run["evaluations"] for run in runs)
-    rows.append(common.row("evaluations of the chain, at most", most, "evaluations", EVALUATIONS, "lower"))
-    common.report(
-        rows, 1, options.out, runs=runs, best=float(ordered[0]), median=float(np.median(ordered)), masks=len(losses)
-    )
+    return [*out, common.row("evaluations of the chain, at most", most, "evaluations", EVALUATIONS, "lower")]
 
 
 if __name__ == "__main__":

@@ -15,20 +15,26 @@ network.
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import common
 import numpy as np
 
 PATCH, WIDTH, LAYERS, HEADS, HIDDEN = 7, 64, 4, 8, 128
-SEEDS, EPOCHS, BATCH, RATE = (0, 1, 2), 4, 128, 1e-3
+SEEDS, TRAINED, EPOCHS, BATCH, RATE = (0, 1, 2), 20_000, 4, 128, 2e-3
 ROWS, DECISIONS = 256, 16  # of training, for each evaluation; decisions of a block of the chain, 16 blocks an epoch
 SEARCHED = 8192  # training rows that masks may be evaluated on
 FISHER_ROWS = 2048
-RETRAIN_ROWS, RETRAIN_RATE = 10_000, 3e-4  # a short retraining: one pass over so many rows
-RANDOM = 5
+TESTED = 6_000
+RETRAIN_ROWS, RETRAIN_RATE = 6_000, 3e-4  # a short retraining: one pass over so many rows
+RANDOM = 3
+# The chain that starts from all sites spends two evaluations on each site that it drops, so its search has fewer epochs.
+FALLING = {"pool": "2"}
+FALLING_EPOCHS = 1 / 3
 # EvoPress: offspring, and how many of them are left on which share of the rows.
 OFFSPRING, SELECTION = 16, ((4, 8), (1, 2))  # (survivors, part of the rows)
 
@@ -190,13 +196,11 @@ def by_chain(task: Task, epochs: int, **options: Any) -> tuple[np.ndarray, int]:
 
 def tests(task: Task, mask: np.ndarray) -> dict[str, float]:
     """Return test accuracies of a mask, as it is and after a short retraining of the cut network."""
-    import torch
-
     from mcprune.surgery.shrink import shrink
     from mcprune.training.fit import fit
     from mcprune.training.metrics import accuracy
 
-    test = torch.from_numpy(task.data.test.features), torch.from_numpy(task.data.test.targets)
+    test = test_rows(task.data)
     small = shrink(task.model, task.sites, mask, input_shape=(task.data.n_inputs,))
     out = {"mask only": accuracy(small, *test)}
     fit(small, task.x[:RETRAIN_ROWS], task.y[:RETRAIN_ROWS], epochs=1, batch_size=BATCH, learning_rate=RETRAIN_RATE,
@@ -204,44 +208,51 @@ def tests(task: Task, mask: np.ndarray) -> dict[str, float]:
     return {**out, "retrained": accuracy(small, *test)}
 
 
-def ways(task: Task, search_epochs: int) -> list[dict[str, Any]]:
-    """Return the figures of every way to a mask."""
-    out: list[dict[str, Any]] = []
+def test_rows(data: Any) -> tuple[Any, Any]:
+    """Return the test rows that masks are tested on."""
+    import torch
 
-    def add(way: str, made: np.ndarray | tuple[np.ndarray, int], began: float) -> np.ndarray:
+    return torch.from_numpy(data.test.features[:TESTED]), torch.from_numpy(data.test.targets[:TESTED])
+
+
+def ways(task: Task, search_epochs: int) -> Iterator[dict[str, Any]]:
+    """Yield the figures of every way to a mask; the masks of the chain first, since they set how many evaluations others have."""
+
+    def figures(way: str, made: np.ndarray | tuple[np.ndarray, int], began: float) -> dict[str, Any]:
         mask, rows = made if isinstance(made, tuple) else (made, task.rows_used)
         seconds = time.monotonic() - began
         for kind, count in task.keep.items():
             assert int(mask[task.kind == kind].sum()) == count, (way, kind)
-        out.append({"seed": task.seed, "way": way, "rows": rows, "seconds": seconds, **tests(task, mask)})
-        print(out[-1], flush=True)
+        out = {"seed": task.seed, "way": way, "rows": rows, "seconds": seconds, **tests(task, mask)}
         task.rows_used = 0
-        return mask
+        return out
 
     began = time.monotonic()
-    add("chain", by_chain(task, search_epochs), began)
-    budget = int(out[-1]["rows"])
+    fisher = by_fisher(task)
+    yield figures("fisher", fisher, began)
     began = time.monotonic()
-    fisher = add("fisher", by_fisher(task), began)
+    start = {"start": "fisher,after=0", "keep_schedule": "constant"}
+    first = figures("chain from fisher", by_chain(task, search_epochs, **start), began)
+    yield first
     began = time.monotonic()
-    add("chain from fisher", by_chain(task, search_epochs, start="fisher,after=0"), began)
+    yield figures("evopress from fisher", by_evolution(task, int(first["rows"]), fisher), began)
     began = time.monotonic()
-    add("evopress", by_evolution(task, budget), began)
+    second = figures("chain", by_chain(task, max(1, round(FALLING_EPOCHS * search_epochs)), **FALLING), began)
+    yield second
     began = time.monotonic()
-    add("evopress from fisher", by_evolution(task, budget, fisher), began)
-    add("magnitude", task.highest(task.norms()), time.monotonic())
+    yield figures("evopress", by_evolution(task, int(second["rows"])), began)
+    yield figures("magnitude", task.highest(task.norms()), time.monotonic())
     draw = np.random.default_rng(task.seed)
     for _ in range(RANDOM):
-        add("random", task.highest(draw.random(task.sites.size)), time.monotonic())
-    return out
+        yield figures("random", task.highest(draw.random(task.sites.size)), time.monotonic())
 
 
 def main() -> None:
-    """Measure, print, write after every seed."""
+    """Measure, print, write after every mask; runs of other seeds in the file stay."""
     parser = common.parser(__doc__.splitlines()[0], with_plot=False)
-    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many seeds")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="which seeds")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of training the whole network")
-    parser.add_argument("--search-epochs", type=int, default=4, help="length of the chain's search")
+    parser.add_argument("--search-epochs", type=int, default=3, help="length of the chain's search")
     options = parser.parse_args()
 
     import torch
@@ -254,23 +265,28 @@ def main() -> None:
 
     use_threads(1)
     dataset = load("fashion-mnist")
-    runs: list[dict[str, Any]] = []
-    for seed in SEEDS[: 1 if options.quick else options.seeds]:
-        data = prepare(dataset, seed=seed, validation=0.05, test=0.15, scale="auto")
-        model, began = network(seed), time.monotonic()
-        x, y = torch.from_numpy(data.train.features), torch.from_numpy(data.train.targets)
-        fit(model, x, y, epochs=options.epochs, batch_size=BATCH, learning_rate=RATE, weight_decay=0.0, seed=seed)
-        task = Task(model, data, seed)
-        dense = accuracy(task.model, torch.from_numpy(data.test.features), torch.from_numpy(data.test.targets))
-        runs.append({"seed": seed, "way": "dense", "mask only": dense, "seconds": time.monotonic() - began})
-        print(runs[-1], flush=True)
+    kept = [] if options.out is None or not options.out.exists() else json.loads(options.out.read_text())["runs"]
+    runs = [run for run in kept if run["seed"] not in options.seeds]
 
-        runs += ways(task, options.search_epochs)
+    def note(run: dict[str, Any]) -> None:
+        runs.append(run)
+        print(run, flush=True)
         if options.out is not None:
             part = {"machine": common.machine(1), "runs": runs, "rows": rows_of(runs), "is_partial": True}
             common.write(options.out, part)
+
+    for seed in options.seeds[: 1 if options.quick else None]:
+        data = prepare(dataset, seed=seed, validation=0.05, test=0.15, scale="auto")
+        model, began = network(seed), time.monotonic()
+        x, y = torch.from_numpy(data.train.features[:TRAINED]), torch.from_numpy(data.train.targets[:TRAINED])
+        fit(model, x, y, epochs=options.epochs, batch_size=BATCH, learning_rate=RATE, weight_decay=0.0, seed=seed)
+        task = Task(model, data, seed)
+        dense = accuracy(task.model, *test_rows(data))
+        note({"seed": seed, "way": "dense", "mask only": dense, "seconds": time.monotonic() - began})
+        for run in ways(task, options.search_epochs):
+            note(run)
     common.report(rows_of(runs), 1, options.out, runs=runs, options={"epochs": options.epochs, "search_epochs": options.search_epochs,
-        "width": WIDTH, "layers": LAYERS, "heads": HEADS, "hidden": HIDDEN, "rows": ROWS})  # fmt: skip
+        "width": WIDTH, "layers": LAYERS, "heads": HEADS, "hidden": HIDDEN, "rows": ROWS, "trained": TRAINED})  # fmt: skip
 
 
 def rows_of(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:

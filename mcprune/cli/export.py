@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mcprune.cli.parser import Parser
+from mcprune.cli.parser import MODEL_HELP, Parser, own_model
 from mcprune.report.terminal import choose
 from mcprune.report.text import wrapped
 
@@ -45,6 +45,7 @@ def export(arguments: list[str]) -> int:
         metavar="FILE",
         help="rows to compare on, as mcprune predict takes them (default: 1,000 of the run's data)",
     )
+    parser.option("--model", metavar="FILE.py:NAME", help=MODEL_HELP)
     parser.option("--scaled", action="store_true", help="leave the scaling out: inputs come scaled (default: no)")
     parser.option("--bits", type=int, default=8, metavar="8|16", help="bits of each weight of integers (default: 8)")
     parser.option("--no-times", action="store_true", help="do not time the small model and the whole one (default: no)")
@@ -62,6 +63,7 @@ def export(arguments: list[str]) -> int:
         bits=options.bits,
         measure=not options.no_times,
         force=options.force,
+        model=own_model(options.model),
     )
     output = choose(sys.stdout)
     output.lines([line for text in lines(written) for line in wrapped(text, output.width, "")])

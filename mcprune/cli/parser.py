@@ -5,10 +5,17 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mcprune.errors import ConfigError
 
+if TYPE_CHECKING:
+    from torch import nn
+
+MODEL_HELP = (
+    "the whole model of a run whose classifier is of your own class, as it was before the run: a class, a function or a module of a file, "
+    "which is run (default: none is needed)"
+)
 Group = argparse._ArgumentGroup | argparse.ArgumentParser
 
 
@@ -73,3 +80,23 @@ class Parser(argparse.ArgumentParser):
             else:
                 joined.append(text)
         return joined
+
+
+def own_model(text: str | None) -> nn.Module | None:
+    """Return the model that FILE.py:NAME gives, None for None; its numbers do not matter.
+
+    Raises
+    ------
+    ConfigError
+        Another form.
+    ModelError
+        A file that gives no model.
+    """
+    if text is None:
+        return None
+    from mcprune.config.parsing import is_model_file
+    from mcprune.models.own_file import model_of_file
+
+    if not is_model_file(text):
+        raise ConfigError(f"--model {text!r} is no FILE.py:NAME. Name the file and the class, such as net.py:Net.")
+    return model_of_file(text, 0)

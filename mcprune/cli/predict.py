@@ -12,7 +12,7 @@ from typing import TextIO
 
 import numpy as np
 
-from mcprune.cli.parser import Parser
+from mcprune.cli.parser import MODEL_HELP, Parser, own_model
 from mcprune.data.formats.reading import TextOptions
 from mcprune.errors import FolderError
 from mcprune.report.terminal import write
@@ -45,16 +45,23 @@ def predict(arguments: list[str]) -> int:
     parser.option("--separator", default="auto", help="character between the cells of a text table (default: auto)")
     parser.option("--decimal", default="auto", help="its decimal mark: point or comma (default: auto)")
     parser.option("--encoding", default="auto", help="its encoding, such as utf-8 or cp1252 (default: auto)")
+    parser.option("--model", metavar="FILE.py:NAME", help=MODEL_HELP)
     parser.option("--out", metavar="FILE.csv", help="where to write (default: standard output)")
     parser.option("--force", action="store_true", help="replace the file of --out if it exists (default: no)")
     parsed = parser.read(arguments)
     text = TextOptions(parsed.header, parsed.separator, parsed.decimal, parsed.encoding)
-    predict_rows(parsed.folder, parsed.file, text=text, out=parsed.out, force=parsed.force)
+    predict_rows(parsed.folder, parsed.file, text=text, out=parsed.out, force=parsed.force, model=parsed.model)
     return 0
 
 
 def predict_rows(
-    folder: str, file: str, *, text: TextOptions | None = None, out: str | None = None, force: bool = False
+    folder: str,
+    file: str,
+    *,
+    text: TextOptions | None = None,
+    out: str | None = None,
+    force: bool = False,
+    model: str | None = None,
 ) -> None:
     """Classify the rows of a file with the pruned model of a run.
 
@@ -70,11 +77,15 @@ def predict_rows(
         The CSV file to write, in UTF-8, completely or not at all; by default standard output.
     force : bool
         Replace `out` if it exists.
+    model : str, optional
+        FILE.py:NAME of the whole model, where the run was of a class of the user's own; the file is run.
 
     Raises
     ------
     FolderError
         A folder without a finished run; `out` exists or cannot be written.
+    ModelError
+        A class of the user's own without `model`, or a file that gives no such model.
     DataError
         A file that cannot be read, or rows that do not fit the model.
     """
@@ -83,15 +94,15 @@ def predict_rows(
     from mcprune.data.new_rows import read_rows
     from mcprune.storage.pruned_model import load
 
-    model = load(folder)
-    rows = read_rows(file, model, model.columns.tolist(), text=text)
+    pruned = load(folder, own_model(model))
+    rows = read_rows(file, pruned, pruned.columns.tolist(), text=text)
     for note in rows.notes:
         print(f"note: {note}", file=sys.stderr)
     content = io.StringIO()
-    if model.target_names:
-        write_numbers(content, model.numbers(rows.values), model.target_names)
+    if pruned.target_names:
+        write_numbers(content, pruned.numbers(rows.values), pruned.target_names)
     else:
-        write_csv(content, np.asarray(model.probabilities(rows.values)), model.labels)
+        write_csv(content, np.asarray(pruned.probabilities(rows.values)), pruned.labels)
     if target is not None:
         _write_file(target, content.getvalue())
         return

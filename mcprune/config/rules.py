@@ -43,8 +43,8 @@ FEW = (
     f"{USUAL_EPOCHS} epochs or more)"
 )
 FROZEN = "a frozen classifier"
-CUT = "channels, heads, neurons and blocks"
-PARTS = "heads, neurons and blocks"
+CUT = "channels, heads, neurons, experts and blocks"
+PARTS = "heads, neurons, experts and blocks"
 FOLDED = "--eval-on folds"
 
 # Each decision on few rows fits their noise a little more, so there are fewer decisions.

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from mcprune.config.files import read_options
 from mcprune.config.schema import make_config
@@ -45,6 +46,7 @@ def export(
     bits: int = 8,
     measure: bool = True,
     force: bool = False,
+    model: nn.Module | None = None,
 ) -> Export:
     """Write the small model of a run, or a fixed-point network, for another program, and check it there.
 
@@ -68,6 +70,8 @@ def export(
         Time it beside the whole model, untrained, in the same runtime.
     force : bool
         Replace a file that exists.
+    model : nn.Module, optional
+        For a folder whose classifier is of a class of your own: an instance as it was before pruning, as `load` takes it.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def export(
     network = _network(what)
     if network is not None:
         return _export_network(network, what, to, out, rows, force=force)
-    source = _source(what)
+    source = _source(what, model)
     _refuse_coded(source.small, to)
     if to not in WRITERS:
         return _export_rounded(source, to, out, rows, bits=bits, force=force)
@@ -163,10 +167,10 @@ def _firmware_target(folder: Path | None, name: str, to: str, out: str | os.Path
     return folder / (name + firmware.ENDINGS[to])
 
 
-def _source(what: object) -> Source:
+def _source(what: object, own: nn.Module | None) -> Source:
     if isinstance(what, str | os.PathLike):
         folder = Path(what)
-        small, description = load_described(folder)
+        small, description = load_described(folder, own)
         try:
             whole, missing = whole_model(
                 small, description["model"], read_options(folder / CONFIG), read_result(folder)

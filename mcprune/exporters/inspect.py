@@ -39,7 +39,7 @@ class Place:
 
     Attributes
     ----------
-    kind : "inputs", "units", "channels", "weights", "heads", "neurons" or "blocks"
+    kind : "inputs", "units", "channels", "weights", "heads", "neurons", "experts" or "blocks"
     layer : str
         The module's name, as `sites="units:NAME"` takes it; "" for inputs.
     sites : int
@@ -282,23 +282,27 @@ def _blocks(model: nn.Module, shape: tuple[int, ...], _: dict[str, int]) -> list
     for kind in BLOCK_KINDS:
         reasons = block_reasons(model, kind, shape) if every else {}
         for block in every:
-            if kind not in ("blocks", block.kind):
+            if not block.is_of(kind):
                 continue
             why = reasons[block.layer]
-            saved = None if why else _saved_by_block(model, kind, block.layer, shape)
-            parameters, macs = saved or (None, None)
+            parameters, macs = (
+                None if why else _saved_by_block(model, kind, block.layer, unit, shape) for unit in UNITS
+            )
             size = 1 if kind == "blocks" else block.size
             parts = tuple(part for part in block.parts if part != block.layer)
             out.append(Place(kind, block.layer, size, parameters, macs, parts, why))
     return out
 
 
-def _saved_by_block(model: nn.Module, kind: str, name: str, shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """Parameters and multiply-accumulates of one head, neuron or sub-block; None where they are not known."""
+def _saved_by_block(model: nn.Module, kind: str, name: str, unit: str, shape: tuple[int, ...]) -> int | None:
+    """Parameters or multiply-accumulates of one head, neuron, expert or sub-block; None where they are not known."""
     try:
-        return _saved(model, site_map(model, f"{kind}:{name}", math.prod(shape), input_shape=shape), shape)[0]
+        costs = model_costs(
+            model, site_map(model, f"{kind}:{name}", math.prod(shape), input_shape=shape), unit, input_shape=shape
+        )
     except ModelError:
         return None
+    return -int(costs.steps(costs.sizes, -1)[0])
 
 
 def _weights(model: nn.Module, shape: tuple[int, ...], positions: dict[str, int]) -> list[Place]:

@@ -16,12 +16,13 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import fx, nn
 
 from mcprune.errors import ModelError
 from mcprune.models.layers import AsFloat, Cast, TwoLogits
-from mcprune.types import InputField
+from mcprune.types import AnyArray, InputField
 
 FRONT, BACK = ("rows", "precision"), ("outputs", "two_logits", "flat")
 # Attributes of models, which copies keep.
@@ -265,6 +266,43 @@ def _sequential(model: nn.Sequential, adapter: Adapter) -> nn.Sequential:
     out.training = model.training
     out.__dict__[_ADAPTED] = adapter
     return out
+
+
+def with_fewer(model: nn.Module, owner: AnyArray, kept: AnyArray) -> nn.Module:
+    """Let a model take rows that hold some slices of its inputs only, in place, and return it.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Where its rows get a shape, the shape becomes smaller; else it stays as it is.
+    owner : ndarray of int64, shape (N,)
+        The slice of each input.
+    kept : ndarray of bool
+        Which slices the rows hold.
+    """
+    adapter = adapter_of(model)
+    first = model._modules.get(next(iter(model._modules), "")) if type(model) is nn.Sequential else None
+    is_reshaped = isinstance(first, nn.Unflatten) and first.dim == 1
+    shape: tuple[int, ...] = ()
+    if len(adapter.fields) == 1:
+        shape = adapter.fields[0].shape
+    elif isinstance(first, nn.Unflatten) and is_reshaped:
+        shape = tuple(map(int, first.unflattened_size))
+    if math.prod(shape) != owner.size:
+        return model
+    places = np.moveaxis(np.indices(shape), 0, -1).reshape(-1, len(shape))
+    axis = next((axis for axis in range(len(shape)) if np.array_equal(places[:, axis], owner)), None)
+    if len(shape) == 1:
+        small: tuple[int, ...] = (int(np.count_nonzero(kept[owner])),)
+    elif axis is not None:
+        small = (*shape[:axis], int(np.count_nonzero(kept)), *shape[axis + 1 :])
+    else:
+        return model
+    if adapter.fields:
+        model.__dict__[_ADAPTED] = adapter._replace(fields=(adapter.fields[0]._replace(shape=small),))
+    if is_reshaped:
+        model._modules[next(iter(model._modules))] = nn.Unflatten(1, small)
+    return model
 
 
 def hard_columns(model: nn.Module, width: int) -> torch.Tensor | None:

@@ -13,6 +13,7 @@ from torch import nn
 from mcprune.errors import ModelError
 from mcprune.models.layers import AsFloat, Cast, Constant, TwoLogits
 from mcprune.models.mlp import ACTIVATIONS, MLP
+from mcprune.models.norms import NarrowNorm
 
 # A layer of 2**28 by 2**28 numbers is still addressable: no product of sizes in a hostile file overflows.
 LARGEST = 2**28
@@ -60,6 +61,10 @@ RULES: dict[str, tuple[str, Callable[[object], bool]]] = {
     "list": (
         "a list of whole numbers, 1 or more",
         lambda value: not isinstance(value, int) and _is_ints(value, 1),
+    ),
+    "places": (
+        "a list of whole numbers, 0 or more",
+        lambda value: isinstance(value, list | tuple) and bool(value) and all(_is_int(item, 0) for item in value),
     ),
     "size or null": ("a whole number or null", lambda value: value is None or _is_int(value, 1)),
     "counts": ("whole numbers, 0 or more", lambda value: _is_ints(value, 0)),
@@ -124,6 +129,19 @@ KINDS: dict[str, Kind] = {
     "max_pool_2d": Kind(nn.MaxPool2d, {**_POOL, "dilation": "sizes", "return_indices": "flag"}),
     "avg_pool_2d": Kind(nn.AvgPool2d, {**_POOL, "count_include_pad": "flag", "divisor_override": "size or null"}),
     "adaptive_avg_pool_2d": Kind(nn.AdaptiveAvgPool2d, {"output_size": "sizes"}),
+    "narrow_norm": Kind(
+        NarrowNorm,
+        {
+            "kept": "places",
+            "channels": "size",
+            "groups": "size",
+            "eps": "number or null",
+            "is_centred": "flag",
+            "weight": "flag",
+            "bias": "flag",
+        },
+        True,
+    ),
     "flatten": Kind(nn.Flatten, {"start_dim": "axis", "end_dim": "axis"}),
     "unflatten": Kind(nn.Unflatten, {"dim": "axis", "unflattened_size": "list"}),
     "identity": Kind(nn.Identity, {}),
@@ -165,7 +183,7 @@ def describe_layer(layer: nn.Module) -> dict[str, object] | None:
     description: dict[str, object] = {"kind": name}
     for field, rule in KINDS[name].fields.items():
         value = getattr(layer, field)
-        value = value is not None if field == "bias" and not isinstance(value, bool) else value
+        value = value is not None if field in ("bias", "weight") and not isinstance(value, bool) else value
         if not RULES[rule][1](value):
             return None
         if field not in KINDS[name].defaults or value != KINDS[name].defaults[field]:

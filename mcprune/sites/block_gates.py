@@ -1,5 +1,7 @@
 """Gates of heads, neurons and whole sub-blocks: inner features are multiplied where the output projection reads them.
 
+The logarithm of an expert's gate is added to its logit, so no token takes a dropped one, as if its row of the router were cut.
+
 torch's MultiheadAttention calls no module there; while gates are set, its forward pass is replaced by an equal one with gates.
 """
 
@@ -26,7 +28,7 @@ def block_gates(model: nn.Module, groups: Sequence[SiteGroup], gates: torch.Tens
     ----------
     model : nn.Module
     groups : sequence of SiteGroup
-        Of kind heads, neurons or blocks.
+        Of kind heads, neurons, experts or blocks.
     gates : Tensor, shape (N,) or (B, N)
         Of all sites, or of all sites for each row.
     called : set of str
@@ -89,7 +91,9 @@ def _gated_attention(
 def _hooks(
     module: nn.Module, name: str, parts: Mapping[str, SiteGroup], gates: torch.Tensor, called: set[str]
 ) -> Iterator[torch.utils.hooks.RemovableHandle]:
-    if "inner" in parts:
+    if "inner" in parts and parts["inner"].kind == "experts":
+        yield module.register_forward_hook(_routing(parts["inner"], name, gates, called))
+    elif "inner" in parts:
         group = parts["inner"]
         assert group.block is not None
         spread, axis = group.block.spread, group.block.batch_axis
@@ -112,12 +116,37 @@ def _hooks(
         yield module.register_forward_hook(after)
 
 
+def _routing(
+    group: SiteGroup, name: str, gates: torch.Tensor, called: set[str]
+) -> Callable[[nn.Module, object, torch.Tensor], torch.Tensor]:
+    assert group.block is not None
+    chosen, axis = gates[..., group.start : group.stop], group.block.batch_axis
+
+    def after(_module: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
+        called.add(name)
+        return routed(output, chosen, axis)
+
+    return after
+
+
+def routed(logits: torch.Tensor, gates: torch.Tensor, batch_axis: int) -> torch.Tensor:
+    """Return logits (..., E) plus the logarithms of gates (E,) of all rows, or (B, E) of each; -inf where a gate is 0."""
+    # The logarithm of 0 would spoil the gradient of the other branch.
+    logs = torch.where(gates == 0, -torch.inf, torch.where(gates == 0, 1.0, gates).log())
+    return logits + _spread(logs, logits, batch_axis)
+
+
 def times(signal: torch.Tensor, gates: torch.Tensor, batch_axis: int) -> torch.Tensor:
     """Return features (..., F) times gates (F,) or (1,) of all rows, or (B, F) or (B, 1) of each, whose axis is given."""
+    return signal * _spread(gates, signal, batch_axis)
+
+
+def _spread(gates: torch.Tensor, signal: torch.Tensor, batch_axis: int) -> torch.Tensor:
+    """Return gates in a shape that fits a signal."""
     chosen = gates.to(signal.dtype)
     if chosen.dim() == 1:
-        return signal * chosen
+        return chosen
     per_row = signal.shape[batch_axis] // len(chosen)  # tokens of one row after the other
     sides = [1] * signal.dim()
     sides[batch_axis], sides[-1] = len(chosen) * per_row, chosen.shape[-1]
-    return signal * chosen.repeat_interleave(per_row, dim=0).view(sides)
+    return chosen.repeat_interleave(per_row, dim=0).view(sides)

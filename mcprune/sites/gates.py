@@ -43,8 +43,9 @@ class GatedModel(nn.Module):
     sites : SiteMap
         Inputs are multiplied where they enter (the flattened row; it gets its shape back). Units are
         multiplied at the OUTPUT of their Linear layer, before the activation: a dropped unit of a sigmoid
-        layer still sends 0.5. Channels are multiplied at the outputs of the modules that their group names
-        in ``gated``. Single weights are multiplied while the model runs; it keeps its own.
+        layer still sends 0.5; and again behind a normalisation over all of them. Channels are multiplied at the
+        outputs of the modules that their group names in ``gated``. Single weights are multiplied while the model
+        runs; it keeps its own.
 
     Raises
     ------

@@ -41,7 +41,8 @@ class Owners:
     An input owns its column of the first Linear; a unit and a channel own one slice of dimension 0 of every parameter of their
     ``parts`` (row and bias of a Linear; filter, bias, batch-norm's scale and shift); a weight owns itself. An element may be owned
     once by a site of each group: the weight between an input and a unit belongs to both. Heads and neurons own rows of the projections
-    that make them and columns of the one that reads them; a sub-block all of its parameters.
+    that make them and columns of the one that reads them; a sub-block all of its parameters; an expert its own and its row of the
+    router.
 
     Parameters
     ----------
@@ -162,8 +163,19 @@ class Owners:
             )
         return list(owned.values())
 
+    def _of_experts(self, group: SiteGroup, block: SubBlock, numbers: torch.Tensor) -> list[Owned]:
+        owned = [
+            Owned(self._first[id(p)], numbers[place].view((1,) * p.dim()), group)
+            for place, name in enumerate(block.members)
+            for p in self._model.get_submodule(name).parameters()
+        ]
+        router = self._model.get_submodule(block.out).parameters()
+        return owned + [Owned(self._first[id(p)], numbers.view(-1, *(1,) * (p.dim() - 1)), group) for p in router]
+
     def _of_block(self, group: SiteGroup, block: SubBlock, numbers: torch.Tensor) -> list[Owned]:
         """Return what heads or neurons own of projections, by rows and columns, or all that a sub-block has."""
+        if group.kind == "experts":
+            return self._of_experts(group, block, numbers)
         if group.kind == "blocks":
             inside = [block.whole] if block.whole else [*block.entries, block.out]
             names = {self._first[id(p)]: p for name in inside for p in self._model.get_submodule(name).parameters()}

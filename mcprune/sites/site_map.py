@@ -15,7 +15,7 @@ from mcprune.models.modes import evaluating
 from mcprune.sites.blocks.description import KINDS as BLOCK_KINDS
 from mcprune.sites.blocks.description import SubBlock, kind_and_size
 from mcprune.sites.blocks.find import choose_blocks
-from mcprune.sites.channels.choice import choose_groups
+from mcprune.sites.channels.choice import choose_groups, units_behind_norms
 from mcprune.sites.weights import element_names, size_of, weight_layers
 from mcprune.types import AnyArray
 
@@ -28,7 +28,7 @@ class SiteGroup:
 
     Attributes
     ----------
-    kind : "inputs", "units", "channels", "weights", "heads", "neurons" or "blocks"
+    kind : "inputs", "units", "channels", "weights", "heads", "neurons", "experts" or "blocks"
     layer : str
         Name of the place: the module, as ``model.named_modules()`` gives it, whose outputs (units, channels) or whose
         elements of ``weight`` (weights, row by row) are the sites; "" for inputs.
@@ -41,7 +41,7 @@ class SiteGroup:
     shape : tuple of int
         Of the weight whose elements are the sites; empty for other kinds.
     block : SubBlock or None
-        The sub-block of a transformer whose heads or neurons are the sites, or which is itself the only site of the group;
+        The sub-block of a transformer whose heads, neurons or experts are the sites, or which is itself the only site of the group;
         None for other kinds.
     """
 
@@ -61,8 +61,8 @@ class SiteGroup:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Modules whose outputs are gated: units at their own layer, channels where the model's structure says."""
-        return self.gated if self.kind == "channels" or self.block is not None else (self.layer,)
+        """Modules whose outputs are gated: units at their own layer and a normalisation over them, channels where the structure says."""
+        return self.gated or (self.layer,)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class SiteMap:
 
     @property
     def blocks(self) -> tuple[SiteGroup, ...]:
-        """The groups of heads, neurons and sub-blocks of transformers."""
+        """The groups of heads, neurons, experts and sub-blocks of transformers."""
         return tuple(group for group in self.groups if group.block is not None)
 
     def names(self, feature_names: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -169,7 +169,8 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int, *, input_shape: Sequen
         the logits. ``channels`` are those of every group of convolutions that belong together, or of the groups
         that hold the named layers. ``weights`` are those of every Linear and Conv2d, one site an element, or of the
         named ones. ``heads`` are those of every attention, ``neurons`` the hidden units of every feed-forward layer of a
-        transformer (``neurons/16``: 16 in a row are one site), ``blocks`` these attention and feed-forward layers as a whole.
+        transformer (``neurons/16``: 16 in a row are one site), ``experts`` those of every mixture, ``blocks`` the attention
+        and feed-forward layers as a whole.
     n_inputs : int
         Features of one row, flattened.
     input_shape : sequence of int, optional
@@ -200,8 +201,10 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int, *, input_shape: Sequen
             raise ConfigError(f"n_inputs={n_inputs}, but inputs are to be sites. Give the number of features of a row.")
         add("inputs", "", n_inputs)
     if "units" in named:
-        for name, layer in _unit_layers(model, named["units"], input_shape or (n_inputs,)):
-            add("units", name, layer.out_features, (name,), (name,))
+        shape = tuple(input_shape or (n_inputs,))
+        gated = units_behind_norms(model, shape)
+        for name, layer in _unit_layers(model, named["units"], shape):
+            add("units", name, layer.out_features, (name,), gated.get(name, (name,)))
     if "channels" in named:
         for channels in choose_groups(model, named["channels"], input_shape or (n_inputs,)):
             add("channels", channels.layer, channels.size, channels.parts, channels.gated)

@@ -131,7 +131,7 @@ def load_model(folder: str | os.PathLike[str], model: nn.Module | None = None) -
     if is_custom and model is None:
         raise ModelError(
             f"the model in {path} is of a class of your own, {_class_of(description)!r:.80}. "
-            "Build it with your own code and call mcprune.load(folder, model=...)."
+            "Build it with your own code and call mcprune.load(folder, model=...), or give --model FILE.py:NAME."
         )
     try:
         built = skeleton(description, model if is_custom else None)

@@ -20,6 +20,7 @@ from mcprune.sites.site_map import SiteGroup, SiteMap
 from mcprune.sites.weights import with_zeros
 from mcprune.surgery.agreement import require_agreement
 from mcprune.surgery.fold import fold, wire_of
+from mcprune.surgery.narrow_rows import without_sensors
 from mcprune.surgery.shrink_blocks import shrink_blocks
 from mcprune.surgery.shrink_channels import shrink_channels
 from mcprune.types import BoolArray
@@ -40,8 +41,8 @@ def shrink(
         Not changed. Units can be cut in an `MLP`, in an nn.Sequential (nested ones too) and in a module
         whose only child is such a Sequential and its whole forward pass, from Linear layers that are followed
         by elementwise activations, Dropout, BatchNorm1d with running statistics, Identity or Flatten up to
-        the next Linear. Inputs can be dropped in any model; channels, and units of other models, where
-        `shrink_channels` follows them.
+        the next Linear. Inputs can be dropped in any model; whole sensors are cut
+        out of its first layer. Channels, and units of other models, can be cut where `shrink_channels` follows them.
     sites : SiteMap
     mask : bool, shape (N,)
         True keeps.
@@ -88,15 +89,18 @@ def shrink(
     if sites.weights:
         return _shrink_weights(masked, chosen, shape)
     n_inputs = sites.inputs.size if sites.inputs is not None else None
-    chain = chain_of(model, shape, n_inputs)
+    is_normalised = any(len(group.places) > 1 for group in sites.units)
+    chain = None if is_normalised else chain_of(model, shape, n_inputs)
     small = None if chain is None else _shrink_chain(model, chain, sites, chosen, shape)
     if small is not None:
         return small
     if sites.units:
         return shrink_channels(model, sites, chosen, input_shape=input_shape)
     rows = shape or (sites.size,)
+    if len(rows) == 1 and (narrow := without_sensors(model, chosen)) is not None:
+        return narrow
     dtype, device = home(model)
-    small = Scatter(copy.deepcopy(model), chosen.nonzero().flatten().tolist(), rows).to(device)
+    small: nn.Module = Scatter(copy.deepcopy(model), chosen.nonzero().flatten().tolist(), rows).to(device)
     with evaluating(model), evaluating(small):
         require_agreement(masked, small, chosen, rows, dtype)
     small.training = model.training

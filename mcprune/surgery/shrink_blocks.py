@@ -38,13 +38,14 @@ def shrink_blocks(model: nn.Module, sites: SiteMap, mask: torch.Tensor, rows: tu
     Returns
     -------
     nn.Module
-        Of the same class. Projections are narrower; torch's MultiheadAttention becomes a `NarrowAttention`, and an attention of
-        a user's own whose code fixes its number of features a `PlainAttention`. In place of a removed sub-block is a `Skipped`.
+        Of the same class. Projections are narrower, lists of experts shorter; torch's MultiheadAttention becomes a
+        `NarrowAttention`, and an attention of a user's own whose code fixes its number of features a `PlainAttention`. In place
+        of a removed sub-block is a `Skipped`.
 
     Raises
     ------
     ConfigError
-        A layer keeps no head or neuron.
+        A layer keeps no head, neuron or expert.
     ModelError
         The outputs differ from the masked model's on random rows, in float64; the message names the layer.
     """
@@ -256,9 +257,13 @@ def _narrow(model: nn.Module, block: SubBlock, kept: torch.Tensor) -> None:
         by_layer.setdefault(rows.layer, []).append(_rows(rows, kept))
     for name, parts in by_layer.items():
         keep_outputs(model.get_submodule(name), torch.cat(parts))
-    keep_inputs(out, _rows(Rows(block.out, 0, block.spread), kept))
+    if block.members:
+        experts = [model.get_submodule(block.members[place]) for place in kept.tolist()]
+        _put(model, block.members[0].rpartition(".")[0], nn.ModuleList(experts))
+    else:
+        keep_inputs(out, _rows(Rows(block.out, 0, block.spread), kept))
     for number in block.numbers:
-        setattr(model.get_submodule(number.layer), number.attribute, number.each * kept.numel())
+        setattr(model.get_submodule(number.layer), number.attribute, number.of(kept.numel()))
 
 
 def _remove(model: nn.Module, block: SubBlock, calls: Mapping[str, Call]) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.forward import home
 from mcprune.models.layers import Scatter
+from mcprune.models.norms import narrow
 from mcprune.sites.channels.calls import CONVOLUTIONS, NORMS, TRANSPOSED
 from mcprune.sites.channels.choice import why_missing
 from mcprune.sites.channels.groups import ChannelGroup, channel_groups
@@ -35,7 +36,8 @@ def shrink_channels(
     Returns
     -------
     nn.Module
-        Of the same class, with narrower layers; inside a `Scatter` where inputs are dropped.
+        Of the same class, with narrower layers, and a `NarrowNorm` in place of a normalisation over all channels; inside a `Scatter`
+        where inputs are dropped.
 
     Raises
     ------
@@ -134,7 +136,11 @@ def cut(model: nn.Module, groups: Sequence[tuple[ChannelGroup, torch.Tensor]]) -
             ] = False
     for group, kept in groups:
         for name in group.parts:
-            _cut_rows(model.get_submodule(name), kept)
+            if name in group.norms:
+                around, _, last = name.rpartition(".")
+                setattr(model.get_submodule(around), last, narrow(model.get_submodule(name), kept))
+            else:
+                _cut_rows(model.get_submodule(name), kept)
     for name, mask in columns.items():
         _cut_columns(model.get_submodule(name), mask.nonzero().flatten())
 

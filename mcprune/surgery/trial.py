@@ -42,13 +42,14 @@ def require_cuttable(model: nn.Module, sites: SiteMap, shape: Sequence[int]) -> 
 def _trials(sites: SiteMap) -> list[BoolArray]:
     """Return masks that drop the first site of every group of several, and masks that drop every second sub-block.
 
-    A group of one site is looked at where it is kept.
+    A group of one site is looked at where it is kept. Of experts all but the first are dropped too: then each token takes fewer.
     """
     first = [group.start for group in sites.groups if group.size > 1]
     whole = [group.start for group in sites.groups if group.kind == "blocks"]
     is_single = any(group.size == 1 and group.kind != "blocks" for group in sites.groups)
     masks = [np.ones(sites.size, np.bool_)] if is_single and not first else []
-    for dropped in (first, whole[::2], whole[1::2]):
+    experts = [site for group in sites.groups if group.kind == "experts" for site in range(group.start + 1, group.stop)]
+    for dropped in (first, whole[::2], whole[1::2], experts):
         mask = np.ones(sites.size, np.bool_)
         mask[dropped] = False
         if dropped and mask.any():
@@ -105,7 +106,7 @@ def _reasons(model: nn.Module, kind: str, shape: Sequence[int]) -> dict[str, str
 def block_reasons(model: nn.Module, kind: str, shape: Sequence[int]) -> dict[str, str]:
     """Why each sub-block of a transformer has no sites of a kind, or none that `prune` takes; "" where it has."""
     base = kind_and_size(kind)[0]
-    every = [block for block in sub_blocks(model, shape) if base in ("blocks", block.kind)]
+    every = [block for block in sub_blocks(model, shape) if block.is_of(base)]
     free = refusals(model, kind, [block.layer for block in every if not why_not(block, base)], shape)
     return {block.layer: why_not(block, base) or free[block.layer] for block in every}
 
@@ -117,7 +118,7 @@ def refusals(model: nn.Module, kind: str, layers: Sequence[str], shape: Sequence
     ----------
     model : nn.Module
     kind : str
-        "units", "channels", "weights", "heads", "neurons" or "blocks".
+        "units", "channels", "weights", "heads", "neurons", "experts" or "blocks".
     layers : sequence of str
         Names of modules.
     shape : sequence of int

@@ -32,7 +32,7 @@ def folder(fake_folder):
         columns=np.arange(3),
         probabilities=probabilities,
     )
-    fake_folder.load = lambda path: model
+    fake_folder.load = lambda path, own: model
     return "runs/table"
 
 
@@ -79,7 +79,7 @@ def test_rows_that_do_not_fit_leave_no_file(folder, tmp_path, capsys, text, part
 
 @pytest.mark.parametrize("out", ["missing/out.csv", "."])
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(fake_folder, rows, tmp_path, capsys, out):
-    def load(path):
+    def load(path, own):
         raise AssertionError("the place was to be looked at first")
 
     fake_folder.load = load
@@ -105,7 +105,7 @@ def test_a_header_of_numbers_is_said_on_the_error_output_and_can_be_said_otherwi
         columns=np.array([1]),
         probabilities=lambda rows: np.stack([rows[:, 0] < 1, rows[:, 0] >= 1], axis=1).astype(float),
     )
-    fake_folder.load = lambda path: model
+    fake_folder.load = lambda path, own: model
     file = tmp_path / "new.csv"
     file.write_text("905\n0.5\n2\n")
     assert main(["predict", "runs/nir", str(file)]) == 0

@@ -136,9 +136,10 @@ class HeadFirst(nn.Module):
 
 
 class Normed(nn.Module):
-    def __init__(self):
+    def __init__(self, norm=None):
         super().__init__()
-        self.one, self.norm, self.two, self.three = nn.Linear(16, 6), nn.LayerNorm(6), nn.Linear(6, 5), nn.Linear(5, 3)
+        self.one, self.norm = nn.Linear(16, 6), norm or nn.LayerNorm(6)
+        self.two, self.three = nn.Linear(6, 5), nn.Linear(5, 3)
 
     def forward(self, x):
         return self.three(torch.relu(self.two(self.norm(self.one(x)))))
@@ -167,6 +168,7 @@ MODELS = {
     "cnn": SmallCnn,
     "head first": HeadFirst,
     "normed": Normed,
+    "mixed": lambda: Normed(nn.Softmax(dim=1)),
     "attention": Attention,
     "shared": Shared,
     "sigmoid": lambda: nn.Sequential(nn.Linear(16, 6), nn.Sigmoid(), nn.Linear(6, 3)),
@@ -205,10 +207,16 @@ def test_what_is_listed_is_what_a_run_takes(name):
             assert found.macs - multiply_accumulates(small, (16,)) == place.macs
             assert found.parameters - numbers(small) == place.parameters
     listed = {place.layer for place in found.places if place.kind == "units"}
-    expected = {"cnn": {"fc1"}, "head first": {"body", "idle"}, "normed": {"one", "two"}, "one layer": set()}
+    expected = {
+        "cnn": {"fc1"},
+        "head first": {"body", "idle"},
+        "normed": {"one", "two"},
+        "mixed": {"one", "two"},
+        "one layer": set(),
+    }
     assert listed == expected.get(name, listed)
     refused = {place.layer for place in found.places if place.kind == "units" and place.blocked}
-    blocked = {"normed": {"one"}, "head first": {"idle"}, "shared": {"one"}, "attention": listed}
+    blocked = {"mixed": {"one"}, "head first": {"idle"}, "shared": {"one"}, "attention": listed}
     assert refused == blocked.get(name, set())
 
 

@@ -104,6 +104,8 @@ def seeded(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
             if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm):
                 nn.init.uniform_(layer.weight, 0.5, 1.5)
                 nn.init.uniform_(layer.bias, -0.5, 0.5)
+            if isinstance(layer, nn.RMSNorm):
+                nn.init.uniform_(layer.weight, 0.5, 1.5)
             if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
                 nn.init.uniform_(layer.running_mean, -0.5, 0.5)
                 nn.init.uniform_(layer.running_var, 0.5, 1.5)
@@ -151,7 +153,7 @@ class Tied(nn.Module):
         return self.out(torch.relu(self.three(x)))
 
 
-class RMSNorm(nn.Module):
+class OwnNorm(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.linspace(0.5, 1.5, width))
@@ -328,11 +330,10 @@ MODELS: dict[str, Wild] = {
     "returns a tuple": Wild(lambda: Hidden(change=lambda out, hidden: (out, hidden)), TABLE),
     "returns a dict": Wild(lambda: Hidden(change=lambda out, hidden: {"hidden": hidden, "logits": out}), TABLE),
     "returns a ModelOutput": Wild(lambda: Hidden(change=lambda out, hidden: Output(logits=out, hidden=hidden)), TABLE),
-    "GroupNorm": Wild(
-        lambda: convolutions(nn.GroupNorm(2, 4)), IMAGE, channels=CUT, partly="0", partly_of=("channels",)
-    ),
-    "LayerNorm": Wild(lambda: Hidden(nn.LayerNorm(6)), TABLE, units=MIXED),
-    "RMSNorm": Wild(lambda: Hidden(RMSNorm(6)), TABLE, units=MIXED),
+    "GroupNorm": Wild(lambda: convolutions(nn.GroupNorm(2, 4)), IMAGE, channels=CUT),
+    "LayerNorm": Wild(lambda: Hidden(nn.LayerNorm(6)), TABLE),
+    "RMSNorm": Wild(lambda: Hidden(nn.RMSNorm(6)), TABLE),
+    "RMSNorm of one's own": Wild(lambda: Hidden(OwnNorm(6)), TABLE, units=MIXED),
     "Conv1d over time": Wild(over_time, SERIES, channels=CUT),
     "LSTM": Wild(lambda: Recurrent(nn.LSTM), rows(10, 2)),
     "GRU": Wild(lambda: Recurrent(nn.GRU), rows(10, 2)),

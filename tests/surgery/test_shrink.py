@@ -251,10 +251,10 @@ def test_units_behind_convolutions_of_a_sequential_with_inputs_scattered():
         nn.Flatten(),
         nn.Linear(72, 6),
         nn.Sigmoid(),
-        nn.LayerNorm(6),
+        nn.Softmax(dim=1),
         nn.Linear(6, 3),
     ).double()
-    with pytest.raises(ModelError, match=r"'5' \(LayerNorm\)"):
+    with pytest.raises(ModelError, match=r"'5' \(Softmax\)"):
         shrink(model, site_map(model, "units", 64), np.array([True] * 5 + [False]), input_shape=(1, 8, 8))
     model[5] = nn.Identity()
     for kinds in ("units", "inputs,units"):

@@ -317,7 +317,7 @@ class Branching(nn.Module):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (plain(nn.GroupNorm(2, 4)), r"layer '0' cannot be sites: layer '1' \(GroupNorm\)"),
+        (plain(nn.LocalResponseNorm(2)), r"layer '0' cannot be sites: layer '1' \(LocalResponseNorm\)"),
         (Sigmoids(), "the operation 'sigmoid' makes something of a dropped channel's 0"),
         (plain(nn.Conv2d(4, 4, 3, groups=2)), "layer '1' convolves in 2 groups"),
         (plain(nn.PixelShuffle(2), planes=1), "PixelShuffle"),
@@ -348,7 +348,7 @@ def test_groups_can_be_named_by_any_of_their_layers(nets):
 
 def test_a_blocked_group_does_not_block_the_others():
     model = nn.Sequential(
-        nn.Conv2d(1, 4, 1), nn.GroupNorm(2, 4), nn.Conv2d(4, 3, 1), nn.ReLU(), nn.Flatten(), nn.Linear(192, 2)
+        nn.Conv2d(1, 4, 1), nn.LocalResponseNorm(2), nn.Conv2d(4, 3, 1), nn.ReLU(), nn.Flatten(), nn.Linear(192, 2)
     )
     assert [bool(group.blocked) for group in channel_groups(model, (1, 8, 8)) if group.kind == "channels"] == [
         True,

@@ -28,7 +28,7 @@ from mcprune.sites.space import SearchSpace
 # More columns than these are screened by F beforehand, to so many candidates or more: few rows tell few columns apart.
 WIDE, CANDIDATES = PerRow(8, 2_048, 8_192), PerRow(4, 2_048, 4_096)
 # Kinds of sites of which a layer that is built needs one.
-BUILT = ("channels", "units", "heads", "neurons")
+BUILT = ("channels", "units", "heads", "neurons", "experts")
 # The most layers that a message names.
 NAMED = 4
 

@@ -243,12 +243,18 @@ def reads_ids(model: nn.Module, rows: torch.Tensor) -> bool:
 
 
 def refuse_soft_gates(method: str, model: nn.Module, sites: SiteMap) -> None:
-    """Refuse a method that needs gradients of gates where inputs are whole numbers, whose gates are 0 or 1.
+    """Refuse a method that needs gradients where gates are 0 or 1: of inputs that are whole numbers, and of experts.
 
     Raises
     ------
     ModelError
     """
+    experts = next((group for group in sites.groups if group.kind == "experts"), None)
+    if method != "markov" and experts is not None:
+        raise ModelError(
+            f"method={method!r} needs gradients of what is dropped, but no token takes a dropped expert of {experts.layer!r}, so it has "
+            "none. Use method='markov', or other sites."
+        )
     if method == "markov" or sites.inputs is None or hard_columns(model, sites.inputs.size) is None:
         return
     raise ModelError(

@@ -28,6 +28,7 @@ from mcprune.models.own_file import model_of_file
 from mcprune.objectives.losses import RowLoss
 from mcprune.objectives.named import make_loss, make_objective
 from mcprune.objectives.specs import objective_of_task
+from mcprune.session.build.axes import tie_axis
 from mcprune.session.build.budget import describe_budget, screen, settle_space, tie_columns
 from mcprune.session.build.importance import rounds_of
 from mcprune.session.build.latency import settle_latency
@@ -109,15 +110,19 @@ def make_plan(
         )
     )
     notes = [*splits.notes, *(doubt.text for doubt in splits.doubts), *(() if own is None else own.notes)]
+    config, note_on_axis = tie_axis(config, None if own is None else own.model, splits.n_inputs)
+    notes += [note_on_axis] * bool(note_on_axis)
     facts = _data_facts(config.problem, splits, scale, device, is_users_model=own is not None)
     shape = resolve_model(config, facts)
     classifier = (fresh_classifier(shape, splits, seed, hidden=shape.search_hidden) if own is None else own.model).to(
         device
     )
-    kinds = config.problem.sites
-    if own is not None:
-        kinds, note = cuttable_sites(classifier, kinds, (splits.n_inputs,))
-        notes += [note] * bool(note)
+    kinds, note = (
+        (config.problem.sites, "")
+        if own is None
+        else cuttable_sites(classifier, config.problem.sites, (splits.n_inputs,))
+    )
+    notes += [note] * bool(note)
     sites = site_map(classifier, kinds, splits.n_inputs)
     if own is not None:
         refuse_soft_gates(config.method, classifier, sites)

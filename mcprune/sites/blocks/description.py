@@ -1,4 +1,4 @@
-"""The description of an attention or feed-forward sub-block: what its gates, its costs and the cut go by."""
+"""The description of an attention, a feed-forward sub-block or a mixture of experts: what its gates, its costs and the cut go by."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from mcprune.types import IntArray
 
-KINDS = ("heads", "neurons", "blocks")
+KINDS = ("heads", "neurons", "experts", "blocks")
 
 
 def kind_and_size(text: str) -> tuple[str, int]:
@@ -48,32 +48,37 @@ class Rows(NamedTuple):
 
 
 class Number(NamedTuple):
-    """An attribute of a module that holds a number of features or heads: `each` for every kept site."""
+    """An attribute of a module that holds a number of features, heads or experts: `each` for every kept site, `most` at most."""
 
     layer: str
     attribute: str
     each: int
+    most: int = 2**62
+
+    def of(self, kept: int) -> int:
+        """Return the number where so many sites are kept."""
+        return min(self.each * kept, self.most)
 
 
 @dataclass(frozen=True)
 class SubBlock:
-    """An attention or feed-forward sub-block.
+    """An attention or feed-forward sub-block, or a mixture of experts.
 
     Attributes
     ----------
-    kind : "heads" or "neurons"
+    kind : "heads", "neurons" or "experts"
         What its inner sites are called.
     layer : str
         The name that `sites="heads:NAME"` takes.
     size : int
-        Inner sites: heads, or groups of heads that share keys and values; neurons.
+        Inner sites: heads, or groups of heads that share keys and values; neurons; experts.
     spread : int
-        Consecutive input features of `out` that belong to one inner site.
+        Consecutive input features of `out` that belong to one inner site; 0 of an expert.
     writes : tuple of Rows
         Projections that make the inner features.
     out : str
         The projection whose inputs are the inner features and whose output is what the sub-block adds to the residual
-        stream; the module itself for torch's MultiheadAttention.
+        stream; the module itself for torch's MultiheadAttention; the router of experts, whose outputs are their logits.
     whole : str
         A module whose output, or the first part of it, is what the sub-block adds; "" where there is none.
     entries : tuple of str
@@ -88,6 +93,8 @@ class SubBlock:
         Its place in the order of execution, among all sub-blocks of the model; -1 before that is known.
     batch_axis : int
         The axis of the inner features along which rows of a batch lie.
+    members : tuple of str
+        The module of each expert, in the order of the router's outputs; empty where the inner sites are features.
     """
 
     kind: str
@@ -103,6 +110,11 @@ class SubBlock:
     blocked: str = ""
     order: int = -1
     batch_axis: int = 0
+    members: tuple[str, ...] = ()
+
+    def is_of(self, kind: str) -> bool:
+        """Whether it has sites of a kind; experts are no block of their own, since nothing is left where none is taken."""
+        return kind == self.kind or (kind == "blocks" and not self.members)
 
     def grouped(self, size: int) -> SubBlock:
         """Return the sub-block with `size` neurons in a row as one inner site; their number must be a multiple of it."""

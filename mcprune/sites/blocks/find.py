@@ -9,7 +9,13 @@ from torch import nn
 
 from mcprune.errors import ModelError
 from mcprune.sites.blocks.description import SubBlock, kind_and_size
-from mcprune.sites.blocks.finders import feed_forward, fused_attention, separate_attention, torch_attention
+from mcprune.sites.blocks.finders import (
+    feed_forward,
+    fused_attention,
+    mixture,
+    separate_attention,
+    torch_attention,
+)
 from mcprune.sites.blocks.trace import Trace, trace
 
 FINDERS: tuple[Callable[[nn.Module], Iterator[SubBlock]], ...] = (
@@ -17,11 +23,12 @@ FINDERS: tuple[Callable[[nn.Module], Iterator[SubBlock]], ...] = (
     separate_attention.find,
     fused_attention.find,
     feed_forward.find,
+    mixture.find,
 )
 
 
 def sub_blocks(model: nn.Module, rows: Sequence[int]) -> list[SubBlock]:
-    """Return the attention and feed-forward sub-blocks of a model, in the order of execution.
+    """Return the attention and feed-forward sub-blocks and the mixtures of experts of a model, in the order of execution.
 
     Parameters
     ----------
@@ -44,14 +51,31 @@ def sub_blocks(model: nn.Module, rows: Sequence[int]) -> list[SubBlock]:
     blocks = list(by_out.values())
     seen = trace(model, blocks, rows)
     shared = _shared_layers(model)
-    done = [_settled(block, seen, shared) for block in blocks if block.out in seen.order]
+    mixtures = [block for block in blocks if block.members and _routes(block, seen)]
+    experts = [member for block in mixtures for member in block.members]
+    done = [
+        _settled(block, seen, shared, experts)
+        for block in blocks
+        if block.out in seen.order and (not block.members or block in mixtures)
+    ]
     return sorted(done, key=lambda block: block.order)
 
 
-def _settled(block: SubBlock, seen: Trace, shared: set[str]) -> SubBlock:
+def _routes(block: SubBlock, seen: Trace) -> bool:
+    """Whether a router runs before its experts, of which some run: else these are other layers of a number that it has by chance."""
+    called = [seen.first[member] for member in block.members if member in seen.first]
+    return bool(called) and seen.first.get(block.out, min(called)) < min(called)
+
+
+def _settled(block: SubBlock, seen: Trace, shared: set[str], experts: Sequence[str]) -> SubBlock:
     """Return a sub-block with its place, and what speaks against it."""
     blocked = block.blocked
-    common = next((part for part in block.parts if part in shared), None)
+    outer = next((name for name in experts if block.out.startswith(f"{name}.")), None)
+    if outer is not None:
+        why = f"it belongs to the expert {outer!r}, which does not run for every row"
+        return replace(block, order=seen.order[block.out], blocked=why, whole="", entries=())
+    inside = tuple(name for name in shared if name.startswith(tuple(f"{member}." for member in block.members)))
+    common = next((part for part in (*block.parts, *inside) if part in shared), None)
     if not blocked and common is not None:
         blocked = f"the weight of {common!r} is that of another layer too"
     return replace(block, order=seen.order[block.out], batch_axis=seen.batch_axis.get(block.out, 0), blocked=blocked)
@@ -73,7 +97,7 @@ def choose_blocks(model: nn.Module, text: str, named: tuple[str, ...], rows: Seq
     ----------
     model : nn.Module
     text : str
-        "heads", "neurons" or "blocks"; "neurons/16" takes 16 neurons in a row as one site.
+        "heads", "neurons", "experts" or "blocks"; "neurons/16" takes 16 neurons in a row as one site.
     named : tuple of str
         Their names; empty for all.
     rows : sequence of int
@@ -86,8 +110,13 @@ def choose_blocks(model: nn.Module, text: str, named: tuple[str, ...], rows: Seq
     """
     kind, size = kind_and_size(text)
     every = sub_blocks(model, rows)
-    blocks = [block for block in every if kind in ("blocks", block.kind)]
-    what = {"heads": "attention", "neurons": "feed-forward layer", "blocks": "attention or feed-forward layer"}[kind]
+    blocks = [block for block in every if block.is_of(kind)]
+    what = {
+        "heads": "attention",
+        "neurons": "feed-forward layer",
+        "experts": "mixture of experts",
+        "blocks": "attention or feed-forward layer",
+    }[kind]
     if not blocks:
         raise ModelError(
             f"{type(model).__name__} has no {what} that mcprune knows, so there are no {kind} to drop. See docs/transformers.md, "
@@ -121,6 +150,6 @@ def choose_blocks(model: nn.Module, text: str, named: tuple[str, ...], rows: Seq
 
 def why_not(block: SubBlock, kind: str) -> str:
     """Why a sub-block has no sites of a kind; "" where it has."""
-    if kind != "blocks":
+    if kind != "blocks" or (block.blocked and not block.can_be_removed):
         return block.blocked
     return "" if block.can_be_removed else f"its projections lie in one module with other layers, beside {block.out!r}"

@@ -22,6 +22,8 @@ class Trace(NamedTuple):
     ----------
     order : dict of str to int
         Place of each output projection among those of all sub-blocks.
+    first : dict of str to int
+        Place of the first call of each layer of sub-blocks, and of each expert.
     batch_axis : dict of str to int
         The axis of a layer's input along which the rows of a batch lie.
     positions : dict of str to int
@@ -29,6 +31,7 @@ class Trace(NamedTuple):
     """
 
     order: dict[str, int]
+    first: dict[str, int]
     batch_axis: dict[str, int]
     positions: dict[str, int]
 
@@ -49,7 +52,8 @@ def trace(model: nn.Module, blocks: Iterable[SubBlock], rows: Sequence[int]) -> 
         if name in more
     }
     uses = {name: sum(_positions(shape) for shape in shapes) // FEW for name, shapes in few.items()}
-    return Trace({name: place for place, name in enumerate(n for n in few if n in outs)}, axes, uses)
+    order = {name: place for place, name in enumerate(name for name in few if name in outs)}
+    return Trace(order, {name: place for place, name in enumerate(few)}, axes, uses)
 
 
 def _positions(shape: tuple[int, ...]) -> int:
@@ -70,7 +74,7 @@ def _shapes(
 
         return note
 
-    names = dict.fromkeys(part for block in blocks for part in block.parts)
+    names = dict.fromkeys(part for block in blocks for part in (*block.parts, *block.members))
     hooks = [model.get_submodule(name).register_forward_pre_hook(noted(name), with_kwargs=True) for name in names]
     try:
         with torch.no_grad(), evaluating(model), plain_attention():

@@ -15,6 +15,7 @@ from torch.nn import functional
 from mcprune.models.adapters import as_float, two_logits
 from mcprune.models.layers import ELEMENTWISE, TwoLogits
 from mcprune.models.mlp import MLP
+from mcprune.models.norms import OVER_CHANNELS
 
 Shapes = Mapping[fx.Node, tuple[int, ...]]
 
@@ -23,7 +24,8 @@ class Way(Enum):
     """What an operation does to channels.
 
     PASS passes each channel on by itself and leaves 0 at 0. SHIFT makes another number of 0. NORM does either, with parameters for each
-    channel. MAKE reads all channels and makes new ones. TIE is a sum, SCALE a product, JOIN a concatenation. END makes logits of outputs.
+    channel. OVER normalises over all channels, with parameters for each: a dropped one must be 0 before it, and is gated behind it.
+    MAKE reads all channels and makes new ones. TIE is a sum, SCALE a product, JOIN a concatenation. END makes logits of outputs.
     NUMBER gives no tensor of channels.
     """
 
@@ -37,6 +39,7 @@ class Way(Enum):
     SCALE = 8
     JOIN = 9
     END = 10
+    OVER = 11
 
 
 class Call(NamedTuple):
@@ -130,8 +133,8 @@ def _layer(name: str, layer: nn.Module, before: tuple[int, ...], after: tuple[in
         return Call(
             Way.UNKNOWN, f"layer {name!r} convolves in {layer.groups} groups, which is only understood depthwise"
         )
-    if kind in NORMS:
-        return Call(Way.NORM) if len(before) > 1 else Call(Way.UNKNOWN)
+    if kind in (*NORMS, *OVER_CHANNELS):
+        return _normalised(name, layer, before)
     if kind is nn.Linear or kind is MLP:
         if kind is nn.Linear and len(before) != 2:
             return Call(Way.UNKNOWN, f"layer {name!r} is a Linear that reads values of {len(before)} dimensions")
@@ -152,6 +155,17 @@ def _layer(name: str, layer: nn.Module, before: tuple[int, ...], after: tuple[in
     if kind in (nn.Flatten, nn.Unflatten):
         return _reshaped(before, after)
     return Call(Way.END if kind is TwoLogits else Way.UNKNOWN)
+
+
+def _normalised(name: str, layer: nn.Module, before: tuple[int, ...]) -> Call:
+    """Classify a normalisation, of each channel by itself or over all of them."""
+    if type(layer) in NORMS:
+        return Call(Way.NORM) if len(before) > 1 else Call(Way.UNKNOWN)
+    is_of_maps = isinstance(layer, nn.GroupNorm) and len(before) > 1
+    is_of_rows = len(before) == 2 and getattr(layer, "normalized_shape", None) == (before[1],)
+    if is_of_maps or is_of_rows:
+        return Call(Way.OVER)
+    return Call(Way.UNKNOWN, f"layer {name!r} ({type(layer).__name__}) normalises over more than the channels of a row")
 
 
 def _keeps_zero(layer: nn.Module) -> bool:

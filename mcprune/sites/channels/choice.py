@@ -8,6 +8,7 @@ from torch import nn
 
 from mcprune.errors import ModelError
 from mcprune.models.mlp import MLP
+from mcprune.models.norms import OVER_CHANNELS
 from mcprune.sites.channels.calls import CONVOLUTIONS
 from mcprune.sites.channels.follow import OUTPUT, ChannelGroup
 from mcprune.sites.channels.groups import channel_groups
@@ -61,3 +62,14 @@ def choose_groups(model: nn.Module, named: tuple[str, ...], rows: Sequence[int])
         if group.blocked:
             raise ModelError(f"the channels of layer {group.layer!r} cannot be sites: {group.blocked}. {remedy}")
     return chosen
+
+
+def units_behind_norms(model: nn.Module, rows: Sequence[int]) -> dict[str, tuple[str, ...]]:
+    """Return where the units of each Linear are gated whose outputs are normalised together; empty where none are, or it is not known."""
+    if not any(isinstance(module, OVER_CHANNELS) for module in model.modules()):
+        return {}
+    try:
+        groups = channel_groups(model, rows)
+    except ModelError:
+        return {}
+    return {group.layer: group.gated for group in groups if group.kind == "units" and group.norms and not group.blocked}

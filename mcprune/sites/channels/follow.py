@@ -16,6 +16,7 @@ from typing import NamedTuple
 from torch import fx, nn
 
 from mcprune.models.mlp import MLP
+from mcprune.models.norms import OVER_CHANNELS
 from mcprune.sites.channels.calls import CONVOLUTIONS, Call, Way, call_of
 
 OUTPUT = "its channels are the outputs"
@@ -48,6 +49,8 @@ class ChannelGroup:
     readers : tuple of Reader
     blocked : str
         Why these channels cannot be dropped; "" if they can.
+    norms : tuple of str
+        Those of the parts that normalise over all channels.
     """
 
     kind: str
@@ -57,6 +60,7 @@ class ChannelGroup:
     gated: tuple[str, ...]
     readers: tuple[Reader, ...]
     blocked: str
+    norms: tuple[str, ...] = ()
 
 
 class Piece(NamedTuple):
@@ -112,6 +116,7 @@ class Follower:
             Way.PASS: self._pass,
             Way.SHIFT: self._shift,
             Way.NORM: self._norm,
+            Way.OVER: self._norm,
             Way.MAKE: self._make,
             Way.TIE: self._tie,
             Way.SCALE: self._tie,
@@ -227,6 +232,8 @@ class Follower:
         group = self._of(piece)
         if piece.spread != 1:
             self._block(signal, f"layer {name!r} has {piece.spread} numbers for each channel")
+        if call.way is Way.OVER:
+            self._zero(piece)
         group.parts.append(name)
         # An activation with parameters leaves 0 at 0; anything else may not.
         return (
@@ -255,9 +262,14 @@ class Follower:
             group = self._of(piece)
             group.readers.append(Reader(layer, piece.spread, offset))
             offset += piece.spread * group.size
-            if piece.shift:
-                self._block((piece,), piece.shift)
-            group.gated.extend(sorted(piece.setters - set(group.gated), key=lambda name: self.order[name]))
+            self._zero(piece)
+
+    def _zero(self, piece: Piece) -> None:
+        """Let gates make a dropped channel exactly 0 here."""
+        group = self._of(piece)
+        if piece.shift:
+            self._block((piece,), piece.shift)
+        group.gated.extend(sorted(piece.setters - set(group.gated), key=lambda name: self.order[name]))
 
     def _join(self, node: fx.Node, name: str, inputs: list[Signal], call: Call) -> Signal:
         """Put the channels of a concatenation side by side."""
@@ -307,7 +319,7 @@ class Follower:
             )
             makers = sorted(group.makers, key=lambda name: self.order[name])
             kind = "channels" if "channels" in group.kinds else "units"
-            out.append(
-                ChannelGroup(kind, makers[0], group.size, tuple(parts), tuple(gated), tuple(group.readers), blocked)
-            )
+            norms = tuple(part for part in parts if isinstance(self.modules[part], OVER_CHANNELS))
+            readers = tuple(group.readers)
+            out.append(ChannelGroup(kind, makers[0], group.size, tuple(parts), tuple(gated), readers, blocked, norms))
         return sorted(out, key=lambda group: self.order[group.layer])

@@ -20,7 +20,7 @@ from mcprune.sites.site_map import SiteMap
 
 
 def block_costs(model: nn.Module, sites: SiteMap, unit: str, rows: Sequence[int]) -> Costs:
-    """Return the costs of a transformer whose sites are heads, neurons and sub-blocks, and inputs, which save nothing.
+    """Return the costs of a transformer whose sites are heads, neurons, experts and sub-blocks, and inputs, which save nothing.
 
     Parameters
     ----------
@@ -44,7 +44,12 @@ def block_costs(model: nn.Module, sites: SiteMap, unit: str, rows: Sequence[int]
     if other is not None:
         raise ModelError(
             f"What {type(model).__name__} costs with {other} beside {sites.blocks[0].kind} as sites is not known. "
-            "Give the budget in sites, or take heads, neurons and blocks alone."
+            "Give the budget in sites, or take heads, neurons, experts and blocks alone."
+        )
+    if unit == "macs" and (mixed := next((group for group in sites.groups if group.kind == "experts"), None)):
+        raise ModelError(
+            f"The multiply-accumulates of {type(model).__name__} without some experts of {mixed.layer!r} depend on which experts the "
+            "tokens of a row take. Give the budget in parameters or sites."
         )
     blocks: dict[str, SubBlock] = {}
     inner: dict[str, int] = {}
@@ -83,6 +88,14 @@ def _parts(model: nn.Module, block: SubBlock, unit: str, seen: Trace, products: 
     """Return what each inner site of a sub-block costs, and what the rest of the sub-block costs."""
     out = model.get_submodule(block.out)
     inside = [block.whole] if block.whole else [*block.entries, block.out]
+    if block.members:
+        sizes = {sum(p.numel() for p in model.get_submodule(name).parameters()) for name in block.members}
+        if len(sizes) > 1:
+            raise ModelError(
+                f"The experts of {block.layer!r} have different numbers of parameters, {min(sizes):,} to {max(sizes):,}. Give the "
+                "budget in sites."
+            )
+        return sizes.pop() + n_inputs(out) + has_bias(out), 0
     if unit == "parameters":
         numbers = {id(p): p.numel() for name in inside for p in model.get_submodule(name).parameters()}
         each = 0

@@ -56,7 +56,7 @@ def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Seq
     width = sites.inputs.size if sites.inputs is not None else None
     chain = chain_of(model, shape, width)
     name = type(model).__name__
-    if chain is None and sites.units:
+    if sites.units and (chain is None or any(len(group.places) > 1 for group in sites.units)):
         return traced_costs(model, sites, unit, shape or _flat(model, sites))
     if chain is None:
         raise ModelError(

@@ -16,6 +16,7 @@ from mcprune.errors import ModelError
 from mcprune.models.flops import multiply_accumulates
 from mcprune.models.forward import run_model, zero_rows
 from mcprune.models.modes import evaluating
+from mcprune.models.norms import OVER_CHANNELS, channels_of
 from mcprune.sites.channels.calls import CONVOLUTIONS, NORMS, TRANSPOSED
 from mcprune.sites.channels.choice import why_missing
 from mcprune.sites.channels.groups import ChannelGroup, channel_groups
@@ -86,6 +87,10 @@ def positions(model: nn.Module, rows: Sequence[int]) -> dict[str, int]:
     return counts
 
 
+def _width(layer: nn.Module) -> int:
+    return channels_of(layer) if isinstance(layer, OVER_CHANNELS) else _weight(layer).numel()
+
+
 def _weight(layer: nn.Module) -> torch.Tensor:
     return layer.get_parameter("weight")
 
@@ -135,7 +140,7 @@ def _layers(layer: nn.Module, reads: list[tuple[int, int, int]], writes: int | N
     A layer that reads several groups side by side is one for each of them, and one for the columns of no group.
     """
     if not isinstance(layer, PRODUCTS):
-        width = layer.num_features if isinstance(layer, NORMS) else _weight(layer).numel()
+        width = layer.num_features if isinstance(layer, NORMS) else _width(layer)
         return [
             Layer(None, writes, 0, 1, 1, sum(tensor.numel() for tensor in layer.parameters(recurse=False)) // width)
         ]
