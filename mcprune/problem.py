@@ -46,7 +46,7 @@ class Problem:
     keep : int or dict of str to int, optional
         n, or a number for each kind of site; by default a quarter of the sites.
     sites : str
-        "inputs", "units", "channels", "weights", "heads", "neurons", "experts", "blocks", some of them, or
+        "inputs", "units", "channels", "weights", "states", "heads", "neurons", "experts", "blocks", some of them, or
         "units:LAYER,..." of all but inputs; or "sensors", or "steps", of rows over time.
     objective : str or callable
         What the chain minimises: a name of docs/objectives.md, or a function (predictions, targets, mask) -> float. By default

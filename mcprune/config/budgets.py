@@ -18,10 +18,10 @@ COST_UNITS = {
     "sites": "sites",
     "cost": "units of cost",
 }
-SITE_KINDS = ("inputs", "units", "channels", "weights", "heads", "neurons", "experts", "blocks")
+SITE_KINDS = ("inputs", "units", "channels", "weights", "states", "heads", "neurons", "experts", "blocks")
 # Kinds that are cut out of the layers of the search's classifier, whose weights are kept.
-CUT_KINDS = ("channels", "heads", "neurons", "experts", "blocks")
-PART_KINDS = CUT_KINDS[1:]  # of a transformer
+CUT_KINDS = ("channels", "states", "heads", "neurons", "experts", "blocks")
+PART_KINDS = CUT_KINDS[2:]  # of a transformer
 LARGEST = 2**31
 FORM = "a whole number, or a number for each kind of site such as inputs=6,units=20"
 

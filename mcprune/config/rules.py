@@ -43,7 +43,7 @@ FEW = (
     f"{USUAL_EPOCHS} epochs or more)"
 )
 FROZEN = "a frozen classifier"
-CUT = "channels, heads, neurons, experts and blocks"
+CUT = "channels, states, heads, neurons, experts and blocks"
 PARTS = "heads, neurons, experts and blocks"
 FOLDED = "--eval-on folds"
 

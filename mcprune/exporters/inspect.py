@@ -24,6 +24,7 @@ from mcprune.sites.channels.groups import ChannelGroup, channel_groups
 from mcprune.sites.costs.count import CONVOLUTIONS, UNITS, model_costs
 from mcprune.sites.costs.traced import positions
 from mcprune.sites.site_map import SiteMap, hidden_layers, site_map
+from mcprune.sites.states import recurrent_layers, why_no_states
 from mcprune.sites.weights import weighted_layers
 from mcprune.storage.pruned_model import PrunedModel
 from mcprune.surgery.trial import block_reasons, refusals
@@ -39,7 +40,7 @@ class Place:
 
     Attributes
     ----------
-    kind : "inputs", "units", "channels", "weights", "heads", "neurons", "experts" or "blocks"
+    kind : "inputs", "units", "channels", "weights", "states", "heads", "neurons", "experts" or "blocks"
     layer : str
         The module's name, as `sites="units:NAME"` takes it; "" for inputs.
     sites : int
@@ -177,7 +178,13 @@ def inspect(model: nn.Module, example: torch.Tensor | ArrayLike) -> Inspection:
     places_of = positions(model, shape)
     places: list[Place] = [_inputs(model, shape)]
     notes: list[str] = []
-    finders = (("units", _units), ("channels", _channels), ("weights", _weights), ("heads", _blocks))
+    finders = (
+        ("units", _units),
+        ("channels", _channels),
+        ("weights", _weights),
+        ("states", _states),
+        ("heads", _blocks),
+    )
     for kind, find in finders:
         try:
             places += find(model, shape, places_of)
@@ -295,7 +302,7 @@ def _blocks(model: nn.Module, shape: tuple[int, ...], _: dict[str, int]) -> list
 
 
 def _saved_by_block(model: nn.Module, kind: str, name: str, unit: str, shape: tuple[int, ...]) -> int | None:
-    """Parameters or multiply-accumulates of one head, neuron, expert or sub-block; None where they are not known."""
+    """Parameters or multiply-accumulates of one head, neuron, expert, hidden unit or sub-block; None where they are not known."""
     try:
         costs = model_costs(
             model, site_map(model, f"{kind}:{name}", math.prod(shape), input_shape=shape), unit, input_shape=shape
@@ -303,6 +310,19 @@ def _saved_by_block(model: nn.Module, kind: str, name: str, unit: str, shape: tu
     except ModelError:
         return None
     return -int(costs.steps(costs.sizes, -1)[0])
+
+
+def _states(model: nn.Module, shape: tuple[int, ...], _: dict[str, int]) -> list[Place]:
+    """Return the hidden units of recurrent layers."""
+    layers = recurrent_layers(model)
+    blocked = {name: why_no_states(model, layer) for name, layer in layers.items()}
+    refused = refusals(model, "states", [name for name, why in blocked.items() if not why], shape)
+    out = []
+    for name, layer in layers.items():
+        why = blocked[name] or refused[name]
+        parameters, macs = (None if why else _saved_by_block(model, "states", name, unit, shape) for unit in UNITS)
+        out.append(Place("states", name, layer.hidden_size, parameters, macs, (), why))
+    return out
 
 
 def _weights(model: nn.Module, shape: tuple[int, ...], positions: dict[str, int]) -> list[Place]:

@@ -16,6 +16,7 @@ from mcprune.models.modes import evaluating
 from mcprune.sites.block_gates import block_gates
 from mcprune.sites.channels.calls import TRANSPOSED
 from mcprune.sites.site_map import SiteGroup, SiteMap
+from mcprune.sites.state_gates import state_gates, state_weights
 from mcprune.types import BoolArray, FloatArray
 
 
@@ -90,6 +91,13 @@ class GatedModel(nn.Module):
                     f"the sites need layer {missing[0]!r}, which {type(model).__name__} does not have. "
                     "Plan the sites again with site_map(model, ...)."
                 )
+        for group in sites.states:
+            layer = modules.get(group.layer)
+            if not isinstance(layer, nn.RNNBase) or layer.hidden_size != group.size:
+                raise ModelError(
+                    f"the sites need layer {group.layer!r} to be recurrent with {group.size} hidden units. Plan the sites again with "
+                    "site_map(model, ...)."
+                )
         for group in sites.weights:
             weight = getattr(modules.get(group.layer), "weight", None)
             if not isinstance(weight, torch.Tensor) or tuple(weight.shape) != group.shape:
@@ -139,21 +147,23 @@ class GatedModel(nn.Module):
         if self._inputs is not None:
             x = self._gate_inputs(x, gates, self._inputs)
         places = self.sites.units + self.sites.channels
-        blocks = self.sites.blocks
+        blocks, states = self.sites.blocks, self.sites.states
         weights = self._gated_weights(gates)
-        if not places and not blocks:
+        if not places and not blocks and not states:
             return self._run(x, weights)
         called: set[str] = set()
         handles = []
         try:
             for group in places:
                 handles += gate_hooks(self.model, group, gates, called)
-            with block_gates(self.model, blocks, gates, called):
+            with block_gates(self.model, blocks, gates, called), state_gates(self.model, states, gates, called):
                 logits = self._run(x, weights)
         finally:
             for handle in handles:
                 handle.remove()
-        missing = next((name for group in (*places, *blocks) for name in group.places if name not in called), None)
+        missing = next(
+            (name for group in (*places, *blocks, *states) for name in group.places if name not in called), None
+        )
         if missing is not None and not is_partial:
             raise ModelError(
                 f"layer {missing!r} is not called when {type(self.model).__name__} runs, so gates on "
@@ -167,7 +177,7 @@ class GatedModel(nn.Module):
 
     def _gated_weights(self, gates: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the weights that are sites, by their names as parameters, times their gates."""
-        out = {}
+        out = state_weights(self.model, self.sites.states, gates) if gates.dim() == 1 else {}
         for group in self.sites.weights:
             if gates.dim() != 1:
                 raise ConfigError(

@@ -42,7 +42,7 @@ class Owners:
     ``parts`` (row and bias of a Linear; filter, bias, batch-norm's scale and shift); a weight owns itself. An element may be owned
     once by a site of each group: the weight between an input and a unit belongs to both. Heads and neurons own rows of the projections
     that make them and columns of the one that reads them; a sub-block all of its parameters; an expert its own and its row of the
-    router.
+    router; a hidden unit of a recurrent layer its rows there.
 
     Parameters
     ----------
@@ -139,6 +139,14 @@ class Owners:
         numbers = torch.arange(group.start, group.stop)
         if group.block is not None:
             return self._of_block(group, group.block, numbers)
+        if group.kind == "states":
+            layer = self._model.get_submodule(group.layer)
+            return [
+                Owned(
+                    self._first[id(p)], numbers.repeat(p.shape[0] // group.size).view(-1, *(1,) * (p.dim() - 1)), group
+                )
+                for p in layer.parameters()
+            ]
         if group.kind == "inputs":
             name, layer = self._reader(group)
             return [Owned(self._first[id(layer.weight)], numbers.view(1, -1), group)]

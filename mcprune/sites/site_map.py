@@ -16,10 +16,11 @@ from mcprune.sites.blocks.description import KINDS as BLOCK_KINDS
 from mcprune.sites.blocks.description import SubBlock, kind_and_size
 from mcprune.sites.blocks.find import choose_blocks
 from mcprune.sites.channels.choice import choose_groups, units_behind_norms
+from mcprune.sites.states import choose_states
 from mcprune.sites.weights import element_names, size_of, weight_layers
 from mcprune.types import AnyArray
 
-KINDS = ("inputs", "units", "channels", "weights", *BLOCK_KINDS)
+KINDS = ("inputs", "units", "channels", "weights", "states", *BLOCK_KINDS)
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class SiteGroup:
 
     Attributes
     ----------
-    kind : "inputs", "units", "channels", "weights", "heads", "neurons", "experts" or "blocks"
+    kind : "inputs", "units", "channels", "weights", "states", "heads", "neurons", "experts" or "blocks"
     layer : str
         Name of the place: the module, as ``model.named_modules()`` gives it, whose outputs (units, channels) or whose
         elements of ``weight`` (weights, row by row) are the sites; "" for inputs.
@@ -102,6 +103,11 @@ class SiteMap:
         return tuple(group for group in self.groups if group.kind == "weights")
 
     @property
+    def states(self) -> tuple[SiteGroup, ...]:
+        """The groups of hidden units of recurrent layers, in the model's order."""
+        return tuple(group for group in self.groups if group.kind == "states")
+
+    @property
     def blocks(self) -> tuple[SiteGroup, ...]:
         """The groups of heads, neurons, experts and sub-blocks of transformers."""
         return tuple(group for group in self.groups if group.block is not None)
@@ -168,7 +174,8 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int, *, input_shape: Sequen
         ``inputs,units:layers.0``. ``units`` alone means every Linear but the last one that runs, which gives
         the logits. ``channels`` are those of every group of convolutions that belong together, or of the groups
         that hold the named layers. ``weights`` are those of every Linear and Conv2d, one site an element, or of the
-        named ones. ``heads`` are those of every attention, ``neurons`` the hidden units of every feed-forward layer of a
+        named ones. ``states`` are the hidden units of every nn.RNN, nn.LSTM and nn.GRU, in all of its layers and both
+        directions. ``heads`` are those of every attention, ``neurons`` the hidden units of every feed-forward layer of a
         transformer (``neurons/16``: 16 in a row are one site), ``experts`` those of every mixture, ``blocks`` the attention
         and feed-forward layers as a whole.
     n_inputs : int
@@ -212,6 +219,9 @@ def site_map(model: nn.Module, kinds: str, n_inputs: int, *, input_shape: Sequen
         for name, shape in weight_layers(model, named["weights"]):
             start = groups[-1].stop if groups else 0
             groups.append(SiteGroup("weights", name, start, size_of(shape), shape=shape))
+    if "states" in named:
+        for name, recurrent in choose_states(model, named["states"]):
+            add("states", name, recurrent.hidden_size, (name,), (name,))
     for text in sorted(named, key=lambda text: KINDS.index(_base(text))):
         kind = kind_and_size(text)[0]
         for block in choose_blocks(model, text, named[text], input_shape or (n_inputs,)) if kind in BLOCK_KINDS else ():

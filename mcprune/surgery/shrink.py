@@ -23,6 +23,7 @@ from mcprune.surgery.fold import fold, wire_of
 from mcprune.surgery.narrow_rows import without_sensors
 from mcprune.surgery.shrink_blocks import shrink_blocks
 from mcprune.surgery.shrink_channels import shrink_channels
+from mcprune.surgery.shrink_states import shrink_states
 from mcprune.types import BoolArray
 
 
@@ -82,7 +83,9 @@ def shrink(
     model = folded(model)
     masked = GatedModel(model, sites)
     if sites.blocks:
-        return _shrink_with_blocks(model, sites, chosen, input_shape)
+        return _shrink_with_rest(model, sites, chosen, input_shape, "blocks")
+    if sites.states:
+        return _shrink_with_rest(model, sites, chosen, input_shape, "states")
     if sites.channels:
         return shrink_channels(model, sites, chosen, input_shape=input_shape)
     shape = tuple(input_shape) if input_shape is not None else None
@@ -107,21 +110,21 @@ def shrink(
     return small
 
 
-def _shrink_with_blocks(
-    model: nn.Module, sites: SiteMap, mask: torch.Tensor, input_shape: Sequence[int] | None
+def _shrink_with_rest(
+    model: nn.Module, sites: SiteMap, mask: torch.Tensor, input_shape: Sequence[int] | None, what: str
 ) -> nn.Module:
-    """Return the model without what is dropped of its sub-blocks, and of the other sites."""
+    """Return the model without what is dropped of its sub-blocks or of its states, and of the other sites."""
     if input_shape is None and sites.inputs is None:
         raise ModelError(
             f"{type(model).__name__} does not say how long a row is. Pass input_shape=..., the shape of one row as the model "
             "takes it, such as (1, 28, 28)."
         )
     rows = tuple(input_shape) if input_shape is not None else (sites.inputs.size,) if sites.inputs else ()
-    small = shrink_blocks(model, sites, mask, rows)
+    small = (shrink_blocks if what == "blocks" else shrink_states)(model, sites, mask, rows)
     groups: list[SiteGroup] = []
     parts: list[torch.Tensor] = []
     for group in sites.groups:
-        if group.block is None:
+        if (group.block is None) if what == "blocks" else (group.kind != "states"):
             parts.append(mask[group.start : group.stop])
             groups.append(replace(group, start=groups[-1].stop if groups else 0))
     return shrink(small, SiteMap(tuple(groups)), torch.cat(parts), input_shape=rows) if groups else small

@@ -14,6 +14,7 @@ from mcprune.sites.blocks.find import sub_blocks, why_not
 from mcprune.sites.channels.follow import OUTPUT
 from mcprune.sites.channels.groups import channel_groups
 from mcprune.sites.site_map import SiteMap, hidden_layers, parse_kinds, site_map
+from mcprune.sites.states import recurrent_layers, why_no_states
 from mcprune.sites.weights import weighted_layers
 from mcprune.surgery.shrink import shrink
 from mcprune.types import BoolArray
@@ -94,6 +95,10 @@ def _reasons(model: nn.Module, kind: str, shape: Sequence[int]) -> dict[str, str
             return refusals(model, kind, list(hidden_layers(model, shape)), shape)
         if kind == "weights":
             return refusals(model, kind, list(weighted_layers(model)), shape)
+        if kind == "states":
+            layers = {name: why_no_states(model, layer) for name, layer in recurrent_layers(model).items()}
+            free = refusals(model, kind, [name for name, why in layers.items() if not why], shape)
+            return {name: why or free[name] for name, why in layers.items()}
         if kind_and_size(kind)[0] in BLOCK_KINDS:
             return block_reasons(model, kind, shape)
         groups = [group for group in channel_groups(model, shape) if group.kind == kind and group.blocked != OUTPUT]
@@ -118,7 +123,7 @@ def refusals(model: nn.Module, kind: str, layers: Sequence[str], shape: Sequence
     ----------
     model : nn.Module
     kind : str
-        "units", "channels", "weights", "heads", "neurons", "experts" or "blocks".
+        "units", "channels", "weights", "states", "heads", "neurons", "experts" or "blocks".
     layers : sequence of str
         Names of modules.
     shape : sequence of int

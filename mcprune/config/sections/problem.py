@@ -20,7 +20,7 @@ class Problem(Section):
     sites: str = Field(
         default="inputs",
         min_length=1,
-        description="what may be dropped: inputs, units, channels, weights, heads, neurons, experts, blocks, some of them, or as "
+        description="what may be dropped: inputs, units, channels, weights, states, heads, neurons, experts, blocks, some of them, or as "
         "units:LAYER,... of all but inputs; or sensors, or steps, of rows over time; or digits, the signed digits of a network in "
         "fixed point (docs/firmware.md)",
     )

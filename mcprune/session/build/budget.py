@@ -28,7 +28,7 @@ from mcprune.sites.space import SearchSpace
 # More columns than these are screened by F beforehand, to so many candidates or more: few rows tell few columns apart.
 WIDE, CANDIDATES = PerRow(8, 2_048, 8_192), PerRow(4, 2_048, 4_096)
 # Kinds of sites of which a layer that is built needs one.
-BUILT = ("channels", "units", "heads", "neurons", "experts")
+BUILT = ("channels", "units", "heads", "neurons", "experts", "states")
 # The most layers that a message names.
 NAMED = 4
 
@@ -127,7 +127,7 @@ def make_space(
     """
     several = len(sites.groups) > 1
     is_count = not budget.costs and len(budget.counts) == 1
-    is_built = bool(sites.channels or sites.blocks)
+    is_built = bool(sites.channels or sites.blocks or sites.states)
     may_be_empty = [group.kind == "blocks" for group in sites.groups]
     always = [not is_count or (is_built and group.kind in BUILT) for group in sites.groups]
     least = tuple(int(one and not empty) for one, empty in zip(always, may_be_empty, strict=True))
@@ -233,7 +233,7 @@ def _tied_space(problem: Problem, sites: SiteMap, names: tuple[str, ...], costs:
             f"groups with keep={_text(problem.keep)}: what groups cost is one budget, whatever the kind of their sites. "
             "Give --keep one number."
         )
-    if sites.channels or sites.weights or sites.blocks:
+    if sites.channels or sites.weights or sites.blocks or sites.states:
         raise ConfigError(
             f"groups with sites={problem.sites!r}: only inputs and units can be tied. Leave --groups out."
         )

@@ -164,7 +164,9 @@ def retrained_baselines(
     draw = generator(seed, Stream.BASELINE_MASKS)
     masks = [random_mask(plan, draw) for _ in range(comparison.masks)]
     masks.append(magnitude_mask(plan, whole, refit.x, refit.weights))
-    name = "weight magnitude" if plan.sites.channels or plan.sites.blocks else "first-layer magnitude"
+    name = (
+        "weight magnitude" if plan.sites.channels or plan.sites.blocks or plan.sites.states else "first-layer magnitude"
+    )
     yield Stage("compare", f"training on {comparison.masks} sets of random sites and on those by {name}, to compare")
     seeds = [*(seed + number for number in range(comparison.masks)), seed]
     models_of_masks = refit.train_all(masks, seeds, epochs)
@@ -198,7 +200,7 @@ def random_mask(plan: Plan, draw: np.random.Generator) -> BoolArray:
     scores = np.empty(size)
     if not space.is_count:
         scores[draw.permutation(size)] = -np.arange(size)
-    elif space.is_plain and not (plan.sites.channels or plan.sites.blocks):
+    elif space.is_plain and not (plan.sites.channels or plan.sites.blocks or plan.sites.states):
         scores[:] = 0.0
         scores[draw.choice(size, space.n, replace=False)] = 1.0
     else:
@@ -235,7 +237,7 @@ def magnitude_mask(
                 if isinstance(modules[part], nn.Conv1d | nn.Conv2d | nn.Conv3d)
             ]
             norm = torch.cat([weight.detach().flatten(1) for weight in filters], dim=1).norm(dim=1)
-        elif group.block is not None:
+        elif group.block is not None or group.kind == "states":
             norm = torch.from_numpy(Owners(trained, SiteMap((replace(group, start=0),))).norms())
         elif group.kind == "weights":
             norm = modules[group.layer].get_parameter("weight").detach().abs().flatten()
@@ -268,7 +270,7 @@ def plan_comparison(plan: Plan, refit: Refit, work: float) -> tuple[Comparison |
     if plan.retrain.finetune == "warm":
         text = "all sites and random masks are trained from scratch, which does not compare with warm weights: left out"
         return None, text + "; --finetune scratch --compare yes runs them"
-    if plan.sites.inputs is None and (plan.sites.channels or plan.sites.blocks):
+    if plan.sites.inputs is None and (plan.sites.channels or plan.sites.blocks or plan.sites.states):
         pass
     elif plan.sites.inputs is None and not plan.retrain.is_retrained:
         pass  # the norm of no input is needed

@@ -18,6 +18,7 @@ from mcprune.models.modes import evaluating
 from mcprune.models.parametrized import folded
 from mcprune.sites.channels.calls import CONVOLUTIONS, TRANSPOSED
 from mcprune.sites.costs.blocks import block_costs
+from mcprune.sites.costs.states import state_costs
 from mcprune.sites.costs.terms import UNITS, Costs, Layer, costs_of
 from mcprune.sites.costs.traced import traced_costs
 from mcprune.sites.layer_chains import chain_of, row_shape
@@ -51,6 +52,8 @@ def model_costs(model: nn.Module, sites: SiteMap, unit: str, *, input_shape: Seq
     shape = tuple(input_shape) if input_shape is not None else None
     if sites.blocks:
         return block_costs(model, sites, unit, shape or _flat(model, sites))
+    if sites.states:
+        return state_costs(model, sites, unit)
     if sites.weights or sites.channels:
         return traced_costs(model, sites, unit, shape or _flat(model, sites))
     width = sites.inputs.size if sites.inputs is not None else None
