@@ -13,7 +13,7 @@ from torch import nn
 from mcprune.errors import ModelError
 from mcprune.models.layers import AsFloat, Cast, Constant, TwoLogits
 from mcprune.models.mlp import ACTIVATIONS, MLP
-from mcprune.models.norms import NarrowNorm
+from mcprune.models.narrow.norms import NarrowNorm
 
 # A layer of 2**28 by 2**28 numbers is still addressable: no product of sizes in a hostile file overflows.
 LARGEST = 2**28

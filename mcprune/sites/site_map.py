@@ -16,6 +16,7 @@ from mcprune.sites.blocks.description import KINDS as BLOCK_KINDS
 from mcprune.sites.blocks.description import SubBlock, kind_and_size
 from mcprune.sites.blocks.find import choose_blocks
 from mcprune.sites.channels.choice import choose_groups, units_behind_norms
+from mcprune.sites.row_axes import AXES
 from mcprune.sites.states import choose_states
 from mcprune.sites.weights import element_names, size_of, weight_layers
 from mcprune.types import AnyArray
@@ -253,6 +254,8 @@ def parse_kinds(kinds: str) -> dict[str, tuple[str, ...]]:
             guess = f" Did you mean {near[0]!r}?" if near else ""
             if kind == "digits":
                 guess = " Signed digits are those of a network in fixed point: mcprune run --sites digits, or mcprune polish."
+            if kind in AXES:
+                guess = f" Runs tie the inputs of {kind}: mcprune run --sites {kind}."
             raise ConfigError(f"sites={kinds!r}: {token!r} is no kind of site.{guess} {remedy}")
     if any(len(set(layers)) != len(layers) for layers in named.values()):
         raise ConfigError(f"sites={kinds!r} names a layer twice. {remedy}")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from mcprune.models.recurrent import State, directions_of, gated_recurrence
+from mcprune.models.narrow.recurrent import State, directions_of, gated_recurrence
 from mcprune.sites.site_map import SiteGroup
 
 

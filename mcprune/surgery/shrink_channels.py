@@ -9,7 +9,7 @@ from torch import nn
 from mcprune.errors import ConfigError, ModelError
 from mcprune.models.forward import home
 from mcprune.models.layers import Scatter
-from mcprune.models.norms import narrow
+from mcprune.models.narrow.norms import narrow
 from mcprune.sites.channels.calls import CONVOLUTIONS, NORMS, TRANSPOSED
 from mcprune.sites.channels.choice import why_missing
 from mcprune.sites.channels.groups import ChannelGroup, channel_groups

@@ -10,7 +10,7 @@ from torch import nn
 
 from mcprune.errors import ConfigError, ModelError, brief
 from mcprune.models.forward import home
-from mcprune.models.recurrent import NarrowRecurrent
+from mcprune.models.narrow.recurrent import NarrowRecurrent
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import SiteMap
 from mcprune.surgery.agreement import require_agreement

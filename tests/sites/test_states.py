@@ -7,7 +7,7 @@ from torch import nn
 
 import mcprune
 from mcprune.errors import ConfigError, ModelError
-from mcprune.models.recurrent import NarrowRecurrent, gated_recurrence
+from mcprune.models.narrow.recurrent import NarrowRecurrent, gated_recurrence
 from mcprune.sites.costs.count import model_costs
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.owners import Owners

@@ -7,7 +7,7 @@ from torch import nn
 
 import mcprune
 from mcprune.errors import ModelError
-from mcprune.models.norms import NarrowNorm
+from mcprune.models.narrow.norms import NarrowNorm
 from mcprune.sites.channels.groups import channel_groups
 from mcprune.sites.costs.count import model_costs
 from mcprune.sites.gates import GatedModel

@@ -15,7 +15,7 @@ from torch.nn import functional
 from mcprune.models.adapters import as_float, two_logits
 from mcprune.models.layers import ELEMENTWISE, TwoLogits
 from mcprune.models.mlp import MLP
-from mcprune.models.norms import OVER_CHANNELS
+from mcprune.models.narrow.norms import OVER_CHANNELS
 
 Shapes = Mapping[fx.Node, tuple[int, ...]]
 

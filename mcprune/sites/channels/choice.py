@@ -8,7 +8,7 @@ from torch import nn
 
 from mcprune.errors import ModelError
 from mcprune.models.mlp import MLP
-from mcprune.models.norms import OVER_CHANNELS
+from mcprune.models.narrow.norms import OVER_CHANNELS
 from mcprune.sites.channels.calls import CONVOLUTIONS
 from mcprune.sites.channels.follow import OUTPUT, ChannelGroup
 from mcprune.sites.channels.groups import channel_groups

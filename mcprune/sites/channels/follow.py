@@ -16,7 +16,7 @@ from typing import NamedTuple
 from torch import fx, nn
 
 from mcprune.models.mlp import MLP
-from mcprune.models.norms import OVER_CHANNELS
+from mcprune.models.narrow.norms import OVER_CHANNELS
 from mcprune.sites.channels.calls import CONVOLUTIONS, Call, Way, call_of
 
 OUTPUT = "its channels are the outputs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from mcprune.errors import ModelError
-from mcprune.models.recurrent import BLOCKS, directions_of
+from mcprune.models.narrow.recurrent import BLOCKS, directions_of
 from mcprune.sites.costs.terms import Costs, Layer, costs_of
 from mcprune.sites.site_map import SiteMap
 

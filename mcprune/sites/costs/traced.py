@@ -16,7 +16,7 @@ from mcprune.errors import ModelError
 from mcprune.models.flops import multiply_accumulates
 from mcprune.models.forward import run_model, zero_rows
 from mcprune.models.modes import evaluating
-from mcprune.models.norms import OVER_CHANNELS, channels_of
+from mcprune.models.narrow.norms import OVER_CHANNELS, channels_of
 from mcprune.sites.channels.calls import CONVOLUTIONS, NORMS, TRANSPOSED
 from mcprune.sites.channels.choice import why_missing
 from mcprune.sites.channels.groups import ChannelGroup, channel_groups

@@ -6,7 +6,7 @@ from torch import nn
 
 from mcprune.errors import ModelError
 from mcprune.models.kinds import build_layer, describe_layer
-from mcprune.models.norms import NarrowNorm, narrow
+from mcprune.models.narrow.norms import NarrowNorm, narrow
 
 C = 6
 

@@ -1,0 +1,1 @@
+"""What is left of layers of which only some channels or hidden units are kept."""
