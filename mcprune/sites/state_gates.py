@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
 from mcprune.models.narrow.recurrent import State, directions_of, gated_recurrence
 from mcprune.sites.site_map import SiteGroup
@@ -47,7 +48,7 @@ def state_gates(model: nn.Module, groups: Sequence[SiteGroup], gates: torch.Tens
                 undo.append(layer.register_forward_hook(_after(group.layer, own, called)).remove)
             else:
                 layer.forward = _stepwise(layer, group.layer, own, called)  # type: ignore[method-assign]
-                undo.append(lambda layer=layer: layer.__dict__.pop("forward", None))  # type: ignore[misc]
+                undo.append(lambda layer=layer: layer.__dict__.pop("forward", None))
         yield
     finally:
         for call in undo:
@@ -61,7 +62,7 @@ def _layer(model: nn.Module, group: SiteGroup) -> nn.RNNBase:
 
 
 def _after(name: str, gates: torch.Tensor, called: set[str]) -> Callable[..., object]:
-    def after(layer: nn.RNNBase, _inputs: object, output: tuple[torch.Tensor, State]) -> object:
+    def after(layer: nn.RNNBase, _inputs: object, output: tuple[torch.Tensor | PackedSequence, State]) -> object:
         called.add(name)
         out, state = output
         states = (

@@ -103,11 +103,11 @@ def shrink(
     if len(rows) == 1 and (narrow := without_sensors(model, chosen)) is not None:
         return narrow
     dtype, device = home(model)
-    small: nn.Module = Scatter(copy.deepcopy(model), chosen.nonzero().flatten().tolist(), rows).to(device)
-    with evaluating(model), evaluating(small):
-        require_agreement(masked, small, chosen, rows, dtype)
-    small.training = model.training
-    return small
+    scattered = Scatter(copy.deepcopy(model), chosen.nonzero().flatten().tolist(), rows).to(device)
+    with evaluating(model), evaluating(scattered):
+        require_agreement(masked, scattered, chosen, rows, dtype)
+    scattered.training = model.training
+    return scattered
 
 
 def _shrink_with_rest(
@@ -189,7 +189,7 @@ def _shrink_chain(
 ) -> nn.Module | None:
     """Return the smaller chain; None if only inputs are dropped and the first layers cannot be cut."""
     inputs = sites.inputs
-    groups = tuple(replace(group, layer=group.layer.removeprefix(chain.prefix)) for group in sites.groups)
+    groups = tuple(replace(group, layer=group.layer.removeprefix(chain.prefix), gated=()) for group in sites.groups)
     masks = {group.layer: mask[group.start : group.stop] for group in groups if group.kind == "units"}
     unknown = masks.keys() - {name for name, _ in chain.stages}
     if unknown:

@@ -12,7 +12,7 @@ from mcprune.errors import ConfigError, ModelError, brief
 from mcprune.models.forward import home
 from mcprune.models.narrow.recurrent import NarrowRecurrent
 from mcprune.sites.gates import GatedModel
-from mcprune.sites.site_map import SiteMap
+from mcprune.sites.site_map import SiteGroup, SiteMap
 from mcprune.surgery.agreement import require_agreement
 
 
@@ -38,7 +38,8 @@ def shrink_states(model: nn.Module, sites: SiteMap, mask: torch.Tensor, rows: tu
     """
     original = copy.deepcopy(model).cpu().double().eval()
     small = copy.deepcopy(original)
-    groups, flags = [], []
+    groups: list[SiteGroup] = []
+    flags: list[torch.Tensor] = []
     for group in sites.states:
         kept = mask[group.start : group.stop].cpu()
         if not bool(kept.any()):

@@ -36,7 +36,7 @@ def test_sensors_are_kept_whole_and_cut_out_of_the_first_layer(rows, tmp_path):
     assert sensors.tolist() == [0, 1]
     whole = np.isin(np.arange(S * T), result.model.columns).reshape(S, T)
     assert (whole.all(axis=1) == whole.any(axis=1)).all()
-    assert whole[1].all()
+    assert whole.any(axis=1).sum() == 2
     assert kept.sum() in (2, 2 * T)
     assert result.model.model.first.in_channels == 2
     assert [note for note in result.history.notes if "5 sensors of 12 inputs each, as 'first' reads them" in note]

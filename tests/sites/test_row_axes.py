@@ -82,6 +82,6 @@ def test_one_sensor_is_no_choice():
 
 
 def test_ids_have_no_sensors():
-    model = adapted(flat(CUT["Flat"]), Adapter(is_of_ids=True))
+    model = adapted(CUT["Flat"](), Adapter(is_of_ids=True))
     with pytest.raises(ModelError, match="takes whole numbers from the rows"):
         row_axes(model, S * T, "sensors")

@@ -72,19 +72,23 @@ class NarrowNorm(nn.Module):
         flat = x.reshape(x.shape[0], x.shape[1], -1)
         places = flat.shape[2]
         count = self.channels // self.groups * places
-        one_hot = nn.functional.one_hot(self.groups_of, self.groups).to(flat.dtype)  # (n, groups)
-        means = flat.sum(dim=2) @ one_hot / count
         if self.is_centred:
-            flat = flat - (means @ one_hot.T)[..., None]
-        squares = flat.square().sum(dim=2) @ one_hot
+            means = self._sums(flat.sum(dim=2)) / count
+            flat = flat - means[:, self.groups_of, None]
+        squares = self._sums(flat.square().sum(dim=2))
         if self.is_centred:  # of the dropped channels, which are 0 before
-            squares = squares + (count - places * one_hot.sum(dim=0)) * means.square()
+            kept = torch.zeros_like(squares[0]).index_add(0, self.groups_of, torch.ones_like(flat[0, :, 0]))
+            squares = squares + (count - places * kept) * means.square()
         eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
-        out = (flat * (torch.rsqrt(squares / count + eps) @ one_hot.T)[..., None]).reshape(x.shape)
+        out = (flat * torch.rsqrt(squares / count + eps)[:, self.groups_of, None]).reshape(x.shape)
         ones = (1,) * (x.dim() - 2)
         if self.weight is not None:
             out = out * self.weight.view(-1, *ones)
         return out if self.bias is None else out + self.bias.view(-1, *ones)
+
+    def _sums(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sums of values of channels (B, n) over each group, (B, groups)."""
+        return values.new_zeros((len(values), self.groups)).index_add(1, self.groups_of, values)
 
     def extra_repr(self) -> str:
         """Return what `print(model)` shows between the brackets."""

@@ -75,7 +75,7 @@ class NarrowRecurrent(nn.Module):
 
     def _spread(self, small: torch.Tensor) -> torch.Tensor:
         """Put the kept units of one or both directions into zeros."""
-        parts = small.unflatten(-1, (-1, self.kept.numel()))
+        parts = small.reshape(*small.shape[:-1], -1, self.kept.numel())
         zeros = parts.new_zeros((*parts.shape[:-1], self.hidden_size))
         return zeros.index_copy(-1, self.kept, parts).flatten(-2)
 
