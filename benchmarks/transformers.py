@@ -1,4 +1,4 @@
-"""Half of the heads and neurons of a vision transformer on Fashion-MNIST: the chain beside Fisher, EvoPress, magnitude and chance.
+"""A part of the heads and neurons of a vision transformer on Fashion-MNIST: the chain beside Fisher, EvoPress, magnitude and chance.
 
 For each seed one network is trained. Every way gets the same trained weights and, where it evaluates masks, as many evaluations of as
 many training rows; test rows are only looked at for the figures. Each mask is tested as it is and after a short retraining of the cut
@@ -66,7 +66,7 @@ def network(seed: int) -> Any:
 class Task:
     """The trained network of a seed, its sites, and the loss of masks on training rows; evaluations are counted in rows."""
 
-    def __init__(self, model: Any, data: Any, seed: int) -> None:
+    def __init__(self, model: Any, data: Any, seed: int, share: float) -> None:
         import torch
 
         from mcprune.sites.gates import GatedModel
@@ -77,7 +77,7 @@ class Task:
         self.gated = GatedModel(model, self.sites)
         self.kind = np.array([group.kind for group in self.sites.groups for _ in range(group.size)])
         self.layer = np.array([place for place, group in enumerate(self.sites.groups) for _ in range(group.size)])
-        self.keep = {kind: int((self.kind == kind).sum()) // 2 for kind in ("heads", "neurons")}
+        self.keep = {kind: round(share * (self.kind == kind).sum()) for kind in ("heads", "neurons")}
         self.x, self.y = torch.from_numpy(data.train.features), torch.from_numpy(data.train.targets)
         self.rows_used = 0
 
@@ -91,7 +91,7 @@ class Task:
         return float(torch.nn.functional.cross_entropy(logits, self.y[rows]))
 
     def highest(self, scores: np.ndarray) -> np.ndarray:
-        """Return the mask of the highest scores: half of each kind, and at least one of each layer."""
+        """Return the mask of the highest scores: the share of each kind, and at least one of each layer."""
         mask = np.zeros(scores.size, bool)
         order = np.argsort(-scores, kind="stable")
         for layer in np.unique(self.layer):
@@ -253,6 +253,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="which seeds")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="of training the whole network")
     parser.add_argument("--search-epochs", type=int, default=3, help="length of the chain's search")
+    parser.add_argument("--share", type=float, default=0.5, help="of the heads, and of the neurons, that is kept")
     options = parser.parse_args()
 
     import torch
@@ -280,13 +281,14 @@ def main() -> None:
         model, began = network(seed), time.monotonic()
         x, y = torch.from_numpy(data.train.features[:TRAINED]), torch.from_numpy(data.train.targets[:TRAINED])
         fit(model, x, y, epochs=options.epochs, batch_size=BATCH, learning_rate=RATE, weight_decay=0.0, seed=seed)
-        task = Task(model, data, seed)
+        task = Task(model, data, seed, options.share)
         dense = accuracy(task.model, *test_rows(data))
         note({"seed": seed, "way": "dense", "mask only": dense, "seconds": time.monotonic() - began})
         for run in ways(task, options.search_epochs):
             note(run)
     common.report(rows_of(runs), 1, options.out, runs=runs, options={"epochs": options.epochs, "search_epochs": options.search_epochs,
-        "width": WIDTH, "layers": LAYERS, "heads": HEADS, "hidden": HIDDEN, "rows": ROWS, "trained": TRAINED})  # fmt: skip
+        "width": WIDTH, "layers": LAYERS, "heads": HEADS, "hidden": HIDDEN, "rows": ROWS,
+        "share": options.share, "trained": TRAINED})  # fmt: skip
 
 
 def rows_of(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:

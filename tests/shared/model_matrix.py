@@ -30,7 +30,8 @@ TAIL = """
 *cut, not those of X* means that layer X cannot be cut; a note says so, and the units or channels of the other layers are sites. Units
 are those of `nn.Linear` layers. *Exported* means to torch.export, and from there to [ONNX](export.md).
 
-Sensors, steps and hidden units of recurrent layers are described in [Sensors over time](sensors.md), parts of transformers in [Transformers](transformers.md).
+Sensors, steps and hidden units of recurrent layers are described in [Sensors over time](sensors.md), parts of transformers in
+[Transformers](transformers.md).
 """
 
 
