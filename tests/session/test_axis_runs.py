@@ -1,7 +1,5 @@
 """Runs over sensors and steps: whole ones are kept, the folder is loaded again, and what contradicts them is refused."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -39,12 +37,13 @@ def test_sensors_are_kept_whole_and_cut_out_of_the_first_layer(rows, tmp_path):
     assert whole.any(axis=1).sum() == 2
     assert kept.sum() in (2, 2 * T)
     assert result.model.model.first.in_channels == 2
-    assert [note for note in result.history.notes if "5 sensors of 12 inputs each, as 'first' reads them" in note]
+    notes = [event.text for event in result.events if event.kind == "note"]
+    assert any("5 sensors of 12 inputs each, as 'first' reads them" in note for note in notes)
     again = mcprune.load(tmp_path / "run", model=made(Convolutions))
     assert again.model.first.in_channels == 2
     np.testing.assert_array_equal(again.predict_proba(rows[0]), result.model.predict_proba(rows[0]))
     assert not list((tmp_path / "run").rglob("*.pkl"))
-    assert "sensor[1]" in json.dumps(json.loads((tmp_path / "run" / "result.json").read_text()))
+    assert '"sensor[' in (tmp_path / "run" / "result.json").read_text()
 
 
 def test_steps_of_a_recurrent_network_are_kept_whole(rows, tmp_path):
