@@ -88,7 +88,7 @@ def by_chain(
         validation=0, eval_on="train", evaluation_rows=f"{ROWS},early={ROWS}", decisions=decisions, lookahead=1, finetune="none",
         compare="no", seed=seed, threads=1, callbacks=[common.count_forwards(seen)], progress=False,
     )  # fmt: skip
-    return result.mask.support, seen[-1] // ROWS
+    return result.mask.support, int(seen[-1]) // ROWS
 
 
 def by_evolution(loss: Any, seed: int, evaluations: int) -> np.ndarray:
@@ -179,7 +179,7 @@ def rows_of(runs: list[dict[str, Any]], ordered: np.ndarray) -> list[dict[str, A
     """Return how many runs of each way come close to the best of all masks, whose losses are given in order."""
     out = []
     for way, bar in (("chain", 9), ("evopress", None)):
-        close = sum(run[way] <= ordered[0] + CLOSE for run in runs)
+        close = int(sum(run[way] <= ordered[0] + CLOSE for run in runs))
         out.append(
             common.row(f"{way}: runs of {len(runs)} within {CLOSE} of the best mask", close, "runs", bar, "higher")
         )
