@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
@@ -47,8 +48,8 @@ def state_gates(model: nn.Module, groups: Sequence[SiteGroup], gates: torch.Tens
             if gates.dim() == 1:
                 undo.append(layer.register_forward_hook(_after(group.layer, own, called)).remove)
             else:
-                layer.forward = _stepwise(layer, group.layer, own, called)  # type: ignore[method-assign]
-                undo.append(lambda layer=layer: layer.__dict__.pop("forward", None))
+                layer.forward = _stepwise(layer, group.layer, own, called)
+                undo.append(partial(layer.__dict__.pop, "forward", None))
         yield
     finally:
         for call in undo:
