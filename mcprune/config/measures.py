@@ -11,7 +11,9 @@ MEASURES = (
     "fisher", "fisher-batch", "obd", "obd-row-sum", "random",
 )  # fmt: skip
 # Ways to score columns that need no classifier of ours: methods/columns.py.
-COLUMN_SELECTORS = ("f", "pairs", "mutual-information", "forest", "l1")
+COLUMN_SELECTORS = ("f", "pairs", "mutual-information", "forest", "l1", "ranks")
+# Selectors that combine the scores of others.
+COMBINED = {"ranks": ("forest", "l1")}
 ALL_SITES = "all"
 # Files of masks, and how a mask begins that is written out in place of a file.
 MASK_FILES, INLINE = (".json", ".npy", ".npz", ".pt", ".pth", ".bin", ".safetensors"), "mask:"

@@ -9,7 +9,7 @@ from typing import TypeVar
 from mcprune.chain.schedules import Schedule, parse, parse_temperature
 from mcprune.config import rules
 from mcprune.config.facts import Facts, Traits
-from mcprune.config.measures import ALL_SITES, COLUMN_SELECTORS
+from mcprune.config.measures import ALL_SITES, COLUMN_SELECTORS, COMBINED
 from mcprune.config.resolved import (
     AlphaSettings,
     ChainOptions,
@@ -154,7 +154,8 @@ def _rivals(starts: tuple[str, ...], facts: Facts) -> tuple[str, ...]:
     if len(starts) < 2 or not any(name in COLUMN_SELECTORS for name in starts):
         return ()
     is_small, is_narrow = facts.rows * facts.size <= rules.SMALL_TABLE, facts.size <= rules.NARROW
-    names = ("f", *("pairs",) * is_narrow, *("mutual-information",) * is_small)
+    combined = [name for name, parts in COMBINED.items() if set(parts) <= set(starts)]
+    names = ("f", *combined, *("pairs",) * is_narrow, *("mutual-information",) * is_small)
     return tuple(name for name in names if name not in starts)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from mcprune.config.measures import COMBINED
 from mcprune.data.roles.tasks import strata_of
 from mcprune.methods import number_scores
 from mcprune.methods.pairs import pair_f
@@ -11,8 +14,9 @@ from mcprune.random import Stream, generator
 from mcprune.sites.space import SearchSpace
 from mcprune.types import AnyArray, BoolArray, Float32Array, FloatArray, IntArray
 
-# Trees, and the training rows that a forest, L1 or mutual information look at: more cost more than they tell.
-TREES, MOST_ROWS = 300, 5_000
+# Trees of a forest: as many as there are columns, each of which is a candidate of a split the more often the fewer there are. Training
+# rows that a forest, L1 or mutual information look at: more cost more than they tell.
+LEAST_TREES, MOST_TREES, MOST_ROWS = 100, 300, 5_000
 # Columns that forest, L1 and mutual information look at: those with the highest F.
 SCREENED = 2_048
 # Columns of which F is computed at a time; passes of the L1 solver.
@@ -115,6 +119,8 @@ def _scores(name: str, x: Float32Array, y: AnyArray, weights: FloatArray | None,
     """Return the scores (N,) of all columns as they are."""
     if name == "f":
         return f_scores(x, y, weights)
+    if name in COMBINED:
+        return combined_places([_scores(part, x, y, weights, keep=keep, seed=seed) for part in COMBINED[name]])
     if x.shape[1] > SCREENED:
         return _among_best(name, x, y, weights, keep=keep, seed=seed)
     if len(y) > MOST_ROWS:
@@ -128,7 +134,7 @@ def _scores(name: str, x: Float32Array, y: AnyArray, weights: FloatArray | None,
     if name == "forest":
         from sklearn.ensemble import RandomForestClassifier
 
-        forest = RandomForestClassifier(TREES, random_state=number).fit(x, y, sample_weight=weights)
+        forest = RandomForestClassifier(trees_for(x.shape[1]), random_state=number).fit(x, y, sample_weight=weights)
         return np.asarray(forest.feature_importances_)
     if name == "mutual-information":
         from sklearn.feature_selection import mutual_info_classif
@@ -138,6 +144,17 @@ def _scores(name: str, x: Float32Array, y: AnyArray, weights: FloatArray | None,
         return np.asarray(mutual_info_classif(x, y, random_state=number))
     assert name == "l1"
     return l1_scores(x, y, weights, keep=keep, seed=number)
+
+
+def combined_places(scores: Sequence[FloatArray]) -> FloatArray:
+    """Return a score (N,) of columns by several scores (N,): the falling product of their places, 1 for the best column."""
+    places = [np.argsort(np.argsort(-one, kind="stable"), kind="stable") + 1.0 for one in scores]
+    return np.asarray(-np.log(places).sum(axis=0))
+
+
+def trees_for(columns: int) -> int:
+    """Return the number of trees of a forest that scores so many columns."""
+    return min(MOST_TREES, max(LEAST_TREES, columns))
 
 
 def is_numeric(y: AnyArray) -> bool:
@@ -150,7 +167,7 @@ def _number_scores(
 ) -> FloatArray:
     """Return the scores (N,) of columns whose targets (rows, T) are numbers."""
     if name == "forest":
-        return number_scores.forest_scores(x, y, weights, trees=TREES, seed=seed)
+        return number_scores.forest_scores(x, y, weights, trees=trees_for(x.shape[1]), seed=seed)
     if name == "mutual-information":
         if weights is not None:  # its nearest neighbours know no weights
             return binned_information(x, strata_of(y), weights)

@@ -66,9 +66,10 @@ class Standing:
     name : str
         `chain from NAME` for the last mask of a chain, NAME for the mask that it started from.
     loss : float, nats
-        Mean cross-entropy of fresh classifiers on rows that they have not seen, over the rounds that it took part in.
+        Mean loss of fresh networks, kernel ridge regression and nearest neighbours on rows that they were not trained on, in the unit of
+        the network's loss, over the rounds of the finalist.
     accuracy : float, share
-        Of these classifiers on the same rows.
+        Accuracy of the networks on the same rows.
     behind, error : float, nats
         Mean loss above that of the winner in the rounds of both, and its standard error over the rows; 0 for the winner.
     rounds : int

@@ -6,7 +6,14 @@ from sklearn.feature_selection import f_classif
 
 from mcprune.config.measures import COLUMN_SELECTORS
 from mcprune.methods import columns
-from mcprune.methods.columns import binned_information, column_scores, f_scores, without_constants
+from mcprune.methods.columns import (
+    binned_information,
+    column_scores,
+    combined_places,
+    f_scores,
+    trees_for,
+    without_constants,
+)
 from mcprune.sites.budget import Budget, CountBudget
 from mcprune.sites.items import Fixed
 from mcprune.sites.site_map import SiteGroup, SiteMap
@@ -144,3 +151,16 @@ def test_a_trained_model_may_use_a_constant_as_its_bias():
     assert out[5]
     assert not out[2]
     assert out[9]
+
+
+def test_ranks_take_what_is_good_by_both():
+    forest, l1 = np.array([5.0, 4, 3, 2, 1]), np.array([0.0, 4, 3, 2, 5])
+    assert np.argmax(combined_places([forest, l1])) == 1
+    x, y = np.random.default_rng(0).normal(size=(90, 6)).astype(np.float32), np.arange(90) % 2
+    x[:, 2] += 2 * y
+    assert np.argmax(column_scores("ranks", x, y, None, keep=2, seed=0)) == 2
+
+
+@pytest.mark.parametrize(("count", "trees"), [(5, 100), (200, 200), (5_000, 300)])
+def test_a_forest_has_more_trees_where_there_are_more_columns(count, trees):
+    assert trees_for(count) == trees

@@ -9,6 +9,7 @@ from mcprune.config.schema import make_config
 from mcprune.data.prepare import Rows
 from mcprune.methods.base import Finalist
 from mcprune.methods.columns import f_scores
+from mcprune.objectives.losses import Absolute, Squared
 from mcprune.report.summary import playoff_lines
 from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method
@@ -67,18 +68,31 @@ def test_columns_that_act_together_beat_columns_that_suit_these_rows():
 def test_columns_of_the_highest_f_are_finalists_beside_several_starts():
     config = make_config(data="wine", keep=4)
     plan = make_plan(config, load_dataset(config))
-    assert plan.chain.rivals == ("f", "pairs", "mutual-information")
+    assert plan.chain.rivals == ("f", "ranks", "pairs", "mutual-information")
     assert [source.name for source in make_starts(plan).sources] == [
         "all",
         "forest",
         "l1",
         "f",
+        "ranks",
         "pairs",
         "mutual-information",
     ]
     assert len(make_starts(plan).begins) == 3
     alone = make_plan(make_config(data="wine", keep=4, start="forest"), load_dataset(config))
     assert alone.chain.rivals == ()
+
+
+def test_models_by_distances_have_a_say_where_the_loss_is_theirs_too():
+    x, y = table(rows=120)
+    good, half, *rest = masks(12, (0, 1, 2), (0, 1, 5), (6, 7, 8), (9, 10, 11))
+    finalists = [Finalist("half", half), Finalist("good", good)]
+    with_them = play(finalists, rest, x, y, None, seed=0)[0].finalists[0]
+    numbers = np.eye(3, dtype=np.float32)[y]
+    assert play(finalists, rest, x, numbers, None, seed=0, row_loss=Squared())[1] is good
+    alone = play(finalists, rest, x, numbers, None, seed=0, row_loss=Absolute())[0].finalists[0]
+    assert with_them.name == alone.name == "good"
+    assert 0 < with_them.loss < np.log(3)
 
 
 @pytest.mark.slow

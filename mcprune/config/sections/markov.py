@@ -253,9 +253,9 @@ class Markov(Section):
     )
     start: Start | None = Field(
         default=None,
-        description="where chains start, one after the other: all sites with n(t) falling; forest, l1, f, pairs or mutual-information "
-        "of the columns; the file of a mask (docs/refine.md); or a measure, after=EPOCHS of training (1; 0 if trained already). Of "
-        "several finalists fresh classifiers choose by cross-validation on training and validation rows",
+        description="where chains start, one after the other: all sites with n(t) falling; forest, l1, f, ranks, pairs or "
+        "mutual-information of the columns; the file of a mask (docs/refine.md); or a measure, after=EPOCHS of training (1; 0 if "
+        "trained already). Of several finalists fresh classifiers choose by cross-validation on training and validation rows",
         json_schema_extra={"placeholder": "START[+START...][,after=EPOCHS,...]"},
     )
 

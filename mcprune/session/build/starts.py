@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
-from mcprune.config.measures import ALL_SITES, COLUMN_SELECTORS, INLINE, is_mask_file
+from mcprune.config.measures import ALL_SITES, COLUMN_SELECTORS, COMBINED, INLINE, is_mask_file
 from mcprune.config.resolved import MeasureSettings
 from mcprune.config.schema import Config
 from mcprune.config.sections.measure import Start
 from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
-from mcprune.methods.columns import column_scores
+from mcprune.methods.columns import column_scores, combined_places
 from mcprune.methods.importance.scorer import Scorer, ScoreSettings
 from mcprune.methods.markov.start import (
     TRAINING,
@@ -52,17 +53,23 @@ def make_starts(plan: Plan) -> Starts | None:
     chain = plan.chain
     if not chain.starts:
         return None
-    sources = [_source(plan, name) for name in chain.starts]
-    others = [_source(plan, name) for name in chain.rivals]
+    scores = functools.cache(lambda name: _column_scores(plan, name))
+
+    def combined(name: str) -> FloatArray:
+        """Return the scores of a selector; one that combines others takes those that are known."""
+        return combined_places([scores(part) for part in COMBINED[name]]) if name in COMBINED else scores(name)
+
+    sources = [_source(plan, name, combined) for name in chain.starts]
+    others = [_source(plan, name, combined) for name in chain.rivals]
     training = 0.0 if plan.train.is_frozen else TRAINING
     return Starts(sources, chain.start_shares, chain.start_after / plan.train.epochs, others, training)
 
 
-def _source(plan: Plan, name: str) -> Source:
+def _source(plan: Plan, name: str, scores: Callable[[str], FloatArray]) -> Source:
     if name == ALL_SITES:
         return AllSites()
     if name in COLUMN_SELECTORS:
-        return ScoredColumns(name, lambda: _column_scores(plan, name))
+        return ScoredColumns(name, functools.partial(scores, name))
     if is_mask_file(name):
         return _start_mask(plan, name)
     measure = plan.chain.start_measure
