@@ -144,7 +144,7 @@ def test_few_validation_rows_have_a_smaller_share(rows, share):
 def test_a_few_validation_rows_tell_columns_that_suit_the_other_rows():
     draw = np.random.default_rng(1)
     x, y = draw.normal(size=(140, 300)).astype(np.float32), draw.integers(0, 2, 140)
-    x[:, :4] += 0.6 * y[:, None]
+    x[:, :4] += 0.5 * y[:, None]
     train, fresh = slice(0, 120), Rows(x[120:], y[120:], None)
     lucky = 4 + np.argsort(-f_scores(x[train, 4:], y[train]))[:4]
     good, bad, *rest = masks(300, range(4), lucky, range(100, 104), range(200, 204))
