@@ -10,8 +10,8 @@ from scipy.linalg import cho_factor, cho_solve
 
 from mcprune.types import AnyArray, Float32Array, FloatArray, IntArray
 
-# Of the kernel: rows of weight 1 under which a value is shrunk to half. Rows that answer for others at most.
-PENALTY, SUPPORT = 0.3, 1_000
+# Of the kernel, as that of a support vector machine by default; rows that answer for others at most.
+PENALTY, SUPPORT = 1.0, 1_000
 NEIGHBOURS = 5
 
 
