@@ -29,7 +29,7 @@ def test_the_report_says_how_sure_each_site_is(story, tmp_path):
     write_summary(tmp_path / "run", samples_of(told[-1].indices, told[0].n_sites))
     text = write_report(str(tmp_path / "run")).read_text()
     assert "7 of the 8 kept sites are in at least 90% of the 2,000 good masks that were drawn" in text
-    for title in ("Substitutes: sites that stand in", "Good masks: how many", "Samples: traces, ranks, R-hat"):
+    for title in ("Substitutes: sites that can replace", "Good masks: how many", "Samples: traces, ranks, R-hat"):
         assert title in text
     assert "in all" not in text.split("How sure each site is")[1].split("The search")[0]  # of finalists: P says more
 
