@@ -14,14 +14,15 @@ DESCRIPTION = (
     "curve and confusion matrix of the test rows, how sure each site is (after mcprune sample with P(kept) and substitutes), the "
     "search, the small model against the whole one (parameters, multiplications, time on this machine) and the command that repeats "
     "the run; folded: all curves with marks where a knob was changed, acceptance and autocorrelation, options, versions. A run that "
-    "has not ended is shown as far as it is."
+    "has not ended is shown as far as it is. Of a network in fixed point (mcprune quantize, mcprune polish): its size by layer, its inputs "
+    "and what the chain over its digits has changed."
 )
 
 
 def report(arguments: Sequence[str]) -> int:
     """Run the command; see `DESCRIPTION`."""
     parser = Parser("mcprune report", DESCRIPTION)
-    parser.option("folder", metavar="FOLDER", help="the run's folder, such as runs/digits")
+    parser.option("folder", metavar="FOLDER", help="the run's folder, such as runs/digits, or a network in fixed point")
     parser.option(
         "--out", metavar="FILE", help=f"where to write (default: {REPORT} in the run's folder, replaced if it is there)"
     )
@@ -66,6 +67,19 @@ def write_report(folder: str, others: Sequence[str] = (), *, out: str | None = N
         if Path(name).resolve() in seen:
             raise ConfigError(f"--compare names {name!r}, which is in the page already; name each run once")
         seen.add(Path(name).resolve())
+
+    from mcprune.firmware.network_files import is_network
+
+    if is_network(Path(folder)):
+        if others:
+            raise ConfigError(
+                f"{folder!r} holds a network in fixed point, which --compare cannot draw over. Report each folder by itself."
+            )
+
+        from mcprune.report.network_page import write_network_page
+
+        write_network_page(target, Path(folder))
+        return target
 
     from mcprune.report.run_page import check, write_page
     from mcprune.storage.event_log import feature_names, read_log

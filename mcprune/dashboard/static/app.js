@@ -204,7 +204,7 @@
       : `Stopped early, after block ${count(run.stopped.block)} of ${count(run.blocks)}. `;
     $("outcome-words").textContent = isFailed ? notes[notes.length - 1] || ""
       : status !== "done" ? `${early}The search has ended; the table fills as the tests end.`
-        : folder ? `${early}Written to ${folder}.${run.is_digits ? "" : ` For a page to keep: mcprune report ${folder}`}` : "";
+        : folder ? `${early}Written to ${folder}. For a page to keep: mcprune report ${folder}` : "";
     showScores();
   }
 
