@@ -76,12 +76,12 @@ def write_report(folder: str, others: Sequence[str] = (), *, out: str | None = N
                 f"{folder!r} holds a network in fixed point, which --compare cannot draw over. Report each folder by itself."
             )
 
-        from mcprune.report.network_page import write_network_page
+        from mcprune.report.pages.network_page import write_network_page
 
         write_network_page(target, Path(folder))
         return target
 
-    from mcprune.report.run_page import check, write_page
+    from mcprune.report.pages.run_page import check, write_page
     from mcprune.storage.event_log import feature_names, read_log
 
     runs = {name: read_log(name) for name in folders}

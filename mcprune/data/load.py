@@ -42,16 +42,7 @@ _KINDS = (
 # What to do with files of other kinds.
 _REMEDIES = {
     (".xlsx", ".xls", ".xlsm", ".ods", ".numbers"): "a spreadsheet. Save the sheet as CSV and give that file.",
-    (
-        ".gz",
-        ".zip",
-        ".bz2",
-        ".xz",
-        ".zst",
-        ".7z",
-        ".tar",
-        ".tgz",
-    ): "a compressed file. Unpack it and give the table in it.",
+    tuple(".gz .zip .bz2 .xz .zst .7z .tar .tgz".split()): "a compressed file. Unpack it and give the table in it.",
     (
         ".arff",
         ".sav",

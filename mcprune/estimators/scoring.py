@@ -145,29 +145,29 @@ def scoring_objective(scoring: str | Callable[..., float], task: str, classes: A
             return KnownRegressor(np.array(predictions)), rows, np.array(targets)
         return KnownClassifier(np.array(predictions), classes), rows, classes[targets]
 
-    said: set[str] = set()
+    warned: set[str] = set()
 
     def plain(predictions: FloatArray, targets: AnyArray) -> float:
-        return -once(said, scorer, *known(predictions, targets))
+        return -once(warned, scorer, *known(predictions, targets))
 
     def weighted(predictions: FloatArray, targets: AnyArray, sample_weight: FloatArray | None = None) -> float:
         if sample_weight is None:
             return plain(predictions, targets)
-        return -once(said, scorer, *known(predictions, targets), sample_weight=np.array(sample_weight))
+        return -once(warned, scorer, *known(predictions, targets), sample_weight=np.array(sample_weight))
 
     objective = weighted if _takes_weights(scorer) else plain
     objective.__name__ = f"minus {name}"
     return objective
 
 
-def once(said: set[str], scorer: Callable[..., float], *arguments: object, **more: object) -> float:
-    """Return a score; a warning is shown once and not for each of thousands of candidates: `said` has those that were."""
+def once(warned: set[str], scorer: Callable[..., float], *arguments: object, **more: object) -> float:
+    """Return a score; a warning is shown once and not for each of thousands of candidates: `warned` has those that were."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         score = float(scorer(*arguments, **more))
     for one in caught:
-        if str(one.message) not in said:
-            said.add(str(one.message))
+        if str(one.message) not in warned:
+            warned.add(str(one.message))
             warnings.warn(one.message, one.category, stacklevel=2)
     return score
 

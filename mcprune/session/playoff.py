@@ -3,9 +3,6 @@
 Every mask meets the same folds, batches and initial scales, so that differences of losses are paired row by row. Successive halving: each
 round trains the better half once more on new folds. Test rows have no say.
 
-Three unlike models score them: a small network, kernel ridge regression and nearest neighbours. Columns that suit all of them suit what
-they will be used for, and are less often the luck of one model on few rows. Where the loss is of another kind, the network alone scores.
-
 The search has used the training rows, so columns of noise that suit them lead there too, all the more the fewer rows and the more columns
 there are. Validation rows show it, but are few. So they are a fold of their own with as much weight as all training rows together, or in
 proportion less where they are very few.
@@ -27,7 +24,7 @@ from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.random import Stream, generator
 from mcprune.session.build.plan import Plan
 from mcprune.storage.result_events import Playoff, Standing
-from mcprune.training.cross_validation.distances import distance_losses
+from mcprune.training.compiled.nets import load_kernels
 from mcprune.training.cross_validation.out_of_fold import (
     FRESH_ROWS,
     LEAST_STEPS,
@@ -53,8 +50,6 @@ SHORTEST = 20
 RANDOM_MASKS, ERRORS = 3, 2.0
 # Columns by which it is tested whether any tell the classes apart.
 TESTED = 256
-# Losses beside which those of other models are put, by what a constant loses; rows up to which they are.
-COMPARABLE, MOST_COMPARED = ("cross-entropy", "squared"), 4_000
 # Fewer rows where the columns of all masks together would have more values than this.
 LEAST_ROWS, MOST_VALUES = 200, 2**26
 # Of the time of the search, where that is limited.
@@ -131,6 +126,7 @@ def play(
     row_loss : RowLoss
         By which masks are compared.
     """
+    load_kernels()
     began = time.monotonic()
     is_fresh = np.zeros(len(y), bool)
     if fresh is not None:
@@ -155,7 +151,6 @@ def play(
     losses: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
     right: dict[int, list[FloatArray]] = {place: [] for place in range(len(columns))}
     playing = list(range(len(columns)))
-    by_distances = _distance_losses(x, y, weights, columns, is_fresh, seed=seed, row_loss=row_loss, entities=entities)
     steps_of_rounds = []
     for number in range(ROUNDS):
         of_round, correct, steps = _out_of_fold(
@@ -164,7 +159,7 @@ def play(
         )  # fmt: skip
         steps_of_rounds.append(steps)
         for place, loss, is_right in zip(playing, of_round, correct, strict=True):
-            losses[place].append(loss if by_distances is None else np.mean([loss, *by_distances[:, place]], axis=0))
+            losses[place].append(loss)
             right[place].append(is_right)
         playing = [place for place in playing if place < len(finalists)]
         playing.sort(key=lambda place: float(share @ np.mean(losses[place], axis=0)))
@@ -284,32 +279,3 @@ def _out_of_fold(
         x, y, columns, fold, batches, seed=int(draw.integers(2**31)), pace=pace, row_loss=row_loss
     )
     return *scores, steps
-
-
-def _distance_losses(
-    x: Float32Array,
-    y: AnyArray,
-    weights: FloatArray | None,
-    columns: IntArray,
-    is_fresh: BoolArray,
-    *,
-    seed: int,
-    row_loss: RowLoss,
-    entities: IntArray | None = None,
-) -> FloatArray | None:
-    """Return the losses (models, masks, rows) of models by distances in the unit of the network's; None where it is another one.
-
-    Many rows tell the masks apart without them.
-    """
-    if row_loss.name not in COMPARABLE or len(y) > MOST_COMPARED:
-        return None
-    fold = balanced_folds(y, generator(seed, Stream.PLAYOFF, ROUNDS + 1), entities)
-    fold[is_fresh] = fold.max() + 1
-    share = np.full(len(y), 1.0 / len(y)) if weights is None else weights / weights.sum()
-    if y.ndim == 1:
-        classes = np.bincount(y, share)
-        unit = -float(classes[classes > 0] @ np.log(classes[classes > 0]))
-    else:
-        unit = float(share @ np.square(y - share @ y).mean(axis=1))
-    losses = [distance_losses(x[:, kept[kept >= 0]], y, weights, fold) for kept in columns]
-    return unit * np.stack(losses, axis=1)

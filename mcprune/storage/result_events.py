@@ -66,8 +66,7 @@ class Standing:
     name : str
         `chain from NAME` for the last mask of a chain, NAME for the mask that it started from.
     loss : float, nats
-        Mean loss of fresh networks, kernel ridge regression and nearest neighbours on rows that they were not trained on, in the unit of
-        the network's loss, over the rounds of the finalist.
+        Mean loss of fresh networks on rows that they were not trained on, over the rounds of the finalist.
     accuracy : float, share
         Accuracy of the networks on the same rows.
     behind, error : float, nats

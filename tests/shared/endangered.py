@@ -195,7 +195,7 @@ def _run_readers(run: Path) -> list[Reader]:
     from mcprune.config.files import read_options
     from mcprune.config.schema import make_config
     from mcprune.dashboard.recorded import RecordedRun
-    from mcprune.report.run_page import check, write_page
+    from mcprune.report.pages.run_page import check, write_page
     from mcprune.session.steering.replay import read_replay
     from mcprune.storage.event_log import feature_names, read_log
     from mcprune.storage.pruned_model import load as load_small

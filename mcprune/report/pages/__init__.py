@@ -1,0 +1,1 @@
+"""Whole report pages: of a run, and of a fixed-point network."""
