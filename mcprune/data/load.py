@@ -39,10 +39,11 @@ _KINDS = (
     "a folder of IDX files (train-images-idx3-ubyte ...) or of CIFAR batches (data_batch_1.bin ...), "
     f"or a {', '.join(TABLES)} or .npz (X, y) file"
 )
+_COMPRESSED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz")
 # What to do with files of other kinds.
 _REMEDIES = {
     (".xlsx", ".xls", ".xlsm", ".ods", ".numbers"): "a spreadsheet. Save the sheet as CSV and give that file.",
-    tuple(".gz .zip .bz2 .xz .zst .7z .tar .tgz".split()): "a compressed file. Unpack it and give the table in it.",
+    _COMPRESSED: "a compressed file. Unpack it and give the table in it.",
     (
         ".arff",
         ".sav",

@@ -104,7 +104,7 @@ def test_the_page_of_a_steered_run(runs, capsys):
     assert f"{run.done.summary.replace('+-', '±')}." in page.text
     assert "the run that it repeats had ended there" in page.text
     assert "constant since block 9" in page.text
-    assert "breaks stationarity" in page.text
+    assert "samples from one fixed distribution only after the last change" in page.text
     assert f"mcprune run --replay {runs / 'chain'} --out {runs / 'chain'}-again" in page.text
     for score in run.done.scores:
         assert f"{score.accuracy:.4f}" in page.words
