@@ -148,6 +148,11 @@ def hash_seed(seed: int, stream: Stream) -> np.uint64:
     return np.uint64(np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0])
 
 
+def hash_seeds(drawn: int, count: int) -> list[np.uint64]:
+    """Return so many times 64 bits for kernels, from a number that was drawn for their purpose."""
+    return list(np.random.SeedSequence(drawn).generate_state(count, np.uint64))
+
+
 def _torch_number(seed: int, stream: Stream, *more: int) -> int:
     """Return a seed for torch of 32 mixed bits: its generator on the CPU reads no others."""
     return int(np.random.SeedSequence([seed, stream, *more]).generate_state(1, np.uint32)[0])

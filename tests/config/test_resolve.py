@@ -361,8 +361,8 @@ def test_the_last_rule_always_holds_and_words_are_those_of_the_table():
             assert default.rules[-1].holds(traits)
         assert str(default)
     assert (
-        str(rules.DECISIONS)
-        == "64 for heads, neurons and blocks, 1024 for a frozen classifier, 16 for fewer than 64 sites of 20,000 training rows or more, "
+        str(rules.DECISIONS) == "64 for heads, neurons, experts and blocks, 1024 for a frozen classifier, "
+        "16 for fewer than 64 sites of 20,000 training rows or more, "
         "128 for 64 inputs or more of 20,000 training rows or more, 64 otherwise"
     )
 

@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     x, y = columns()
     np.savez(path / "copies.npz", X=x, y=y)
     config = make_config(
-        data=str(path / "copies.npz"), keep=SIGNALS, epochs=15, retrain_epochs=1, compare="no", hidden=(16,), threads=1,
+        data=str(path / "copies.npz"), keep=SIGNALS, epochs=15, retrain_epochs=1, compare="no", hidden=(16,), threads=1, seed=1,
         out=str(path / "run"),
     )  # fmt: skip
     list(run(config))

@@ -1,6 +1,6 @@
 """mcprune in processes of their own that begin at once: forks of a server that has imported everything, and has run nothing.
 
-A process that starts Python, torch and the machine code anew takes seconds of the processor. Tests of starting itself start such
+A process that starts Python, torch and the machine code again takes seconds of the processor. Tests of starting itself start such
 processes: of imports, of the cache of machine code, of torchrun, of a clean environment. Signals, exit codes and outputs are here as there;
 functions of `atexit` do not run.
 """

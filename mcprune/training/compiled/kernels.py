@@ -52,7 +52,7 @@ def _slope(value: np.float32, goal: np.float32, rule: LossRule) -> np.float32:
     return np.float32(one / (one + np.exp(-value)) - goal)
 
 
-@contracted_inline
+@contracted_kernel
 def _class_slopes(logits: Float32Array, row: int, classes: int, target: int, share: np.float32) -> np.float32:
     """Turn a row of logits into `share` times the derivatives of the cross-entropy by them; return the loss."""
     width = logits.shape[1]
@@ -69,7 +69,7 @@ def _class_slopes(logits: Float32Array, row: int, classes: int, target: int, sha
     return np.float32(top + np.log(total) - of_target)
 
 
-@contracted_inline
+@contracted_kernel
 def _number_slopes(
     outputs: Float32Array, row: int, count: int, goals: Float32Array, share: np.float32, rule: LossRule
 ) -> np.float32:
@@ -114,6 +114,15 @@ def _bias(net: Float32Array, shapes: IntArray, layer: int) -> Float32Array:
 
 
 @contracted_kernel
+def _product(
+    values: Float32Array, index: Int32Array, count: int, weights: Float32Array, start: Float32Array, out: Float32Array,
+    row: int,
+) -> None:  # fmt: skip
+    """Set out[row] to start[0] + the sum over k < count of values[k] weights[index[k]]: one machine code for all callers."""
+    affine(values, 0, index, count, weights, start, 0, out, row)
+
+
+@contracted_kernel
 def draw_scales(scale: Float32Array, seed: np.uint64, step: int, share: np.float32) -> None:
     """Fill what hidden units are multiplied with in a step: 0 for a share of them, else 1 / (1 - share).
 
@@ -142,7 +151,7 @@ def _forward(
     across[:] = np.float32(0.0)
     weights, bias, first = _layer(net, shapes, 0), _bias(net, shapes, 0), matrix_at(pre, 0, tall, shapes[0, OUTPUTS])
     for q in range(rows):
-        affine(batch[q], 0, used, width, weights, bias, 0, first, q)
+        _product(batch[q], used, width, weights, bias, first, q)
     start = 0
     for layer in range(1, len(shapes)):
         size, out = shapes[layer, INPUTS], shapes[layer, OUTPUTS]
@@ -153,7 +162,7 @@ def _forward(
             live = pack_relu(below, q, kept, q, size, values, index)
             for i in range(live):
                 units[index[i], q] = values[i]
-            affine(values, 0, index, live, weights, bias, 0, above, q)
+            _product(values, index, live, weights, bias, above, q)
         start += size
 
 
@@ -174,19 +183,19 @@ def _backward(
         size, out = shapes[layer, INPUTS], shapes[layer, OUTPUTS]
         slopes, grad = matrix_at(slopes_of, tall * start, tall, out), _layer(grads, shapes, layer)
         nothing = matrix_at(zeros, 0, 1, out)
-        affine(ones[0], 0, every, rows, slopes, nothing, 0, _bias(grads, shapes, layer), 0)
+        _product(ones[0], every, rows, slopes, nothing, _bias(grads, shapes, layer), 0)
         if layer == 0:
             for q in range(rows):
                 for i in range(width):
                     inputs[i, q] = batch[q, i]
             for i in range(width):
-                affine(inputs[i], 0, every, rows, slopes, nothing, 0, grad, used[i])
+                _product(inputs[i], every, rows, slopes, nothing, grad, used[i])
             break
         start -= size
         units, below = matrix_at(across, tall * start, size, tall), matrix_at(pre, tall * start, tall, size)
         for i in range(size):
             live = pack_relu(units, i, ones, 0, tall, values, index)
-            affine(values, 0, index, live, slopes, nothing, 0, grad, i)
+            _product(values, index, live, slopes, nothing, grad, i)
         weights, turned = _layer(net, shapes, layer), matrix_at(back, 0, out, size)
         for i in range(size):
             for j in range(out):
@@ -194,7 +203,7 @@ def _backward(
         kept, lower = matrix_at(scale, rows * start, rows, size), matrix_at(slopes_of, tall * start, tall, size)
         clear = matrix_at(zeros, 0, 1, size)
         for q in range(rows):
-            affine(slopes[q], 0, every, real, turned, clear, 0, lower, q)
+            _product(slopes[q], every, real, turned, clear, lower, q)
             for i in range(size):
                 lower[q, i] = np.float32(lower[q, i] * kept[q, i]) if below[q, i] > 0 else np.float32(0.0)
         real = size
@@ -230,7 +239,9 @@ def _train_net(
             draw_scales(scale, seeds[k % len(seeds)], done + s, dropout)
         share = shares[k % len(shares), s % shares.shape[1]]
         _forward(batch, used, scale, net, shapes, pre, across, values, index, tall)
-        slopes[:] = last
+        for q in range(rows):
+            for c in range(last_width):
+                slopes[q, c] = last[q, c]
         loss = np.float32(0.0)
         for q in range(rows):
             own = np.float32(share[q % len(share)] / np.float32(rows))

@@ -14,7 +14,7 @@ import torch
 from mcprune.data.parts.entities import fold_entities
 from mcprune.data.roles.tasks import strata_of
 from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
-from mcprune.random import torch_seed
+from mcprune.random import hash_seeds, torch_seed
 from mcprune.training.adam import BETAS, AdamW
 from mcprune.training.compiled.nets import PackedNets, rule_of, steps_at_once
 from mcprune.types import AnyArray, BoolArray, Float32Array, FloatArray, IntArray
@@ -194,9 +194,7 @@ def _train_compiled(
     for view, part in zip(views, parts, strict=True):
         view[:] = part.reshape(view.shape)
     at_once = steps_at_once(masks * folds, BATCH, n)
-    seeds = list(
-        np.random.SeedSequence(seed).generate_state(folds, np.uint64)
-    )  # all masks drop the same units, which pairs them
+    seeds = hash_seeds(seed, folds)  # all masks drop the same units, which pairs them
     while step < steps:
         if step == TIMED and pace is not None:
             steps = pace(steps)
