@@ -29,6 +29,8 @@ class _StackedBatch(NamedTuple):
 class StackedSteps:
     """Makes the steps of several trainers, each with its own draws, to rounding as they would make them one after the other.
 
+    Compiled steps alone drop other units.
+
     The parameters of the classifiers and their moments become views of stacked tensors, in which they are updated.
 
     Parameters
@@ -46,6 +48,7 @@ class StackedSteps:
         self._weights = None if weights[0] is None else torch.stack([one for one in weights if one is not None])
         self._model = StackedMLP([one.gated.model for one in self.trainers])
         self._optimizer = AdamW(self._model.parameters, first.learning_rate, first.weight_decay)
+        self._hash_seeds = [hash_seed(trainer.seed, Stream.STEP_DROPOUT) for trainer in self.trainers]
         for place, moments in enumerate(self._optimizer.moments):
             own = [member.optimizer.moments[place] for member in members]
             moments.exp_avg.copy_(torch.stack([one.exp_avg for one in own]))
@@ -129,7 +132,7 @@ class StackedSteps:
             rates=np.full(len(batches), self._optimizer.learning_rate),
             betas=np.full(len(batches), self._optimizer.beta),
             dropout=dropout_of(first.gated.model),
-            seeds=[hash_seed(trainer.seed, Stream.STEP_DROPOUT) for trainer in self.trainers],
+            seeds=self._hash_seeds,
             columns=torch.stack(columns, dim=1).numpy() if columns else None,
             shares=torch.stack(weights, dim=1).numpy() if weights else None,
         )

@@ -89,14 +89,14 @@ def number_loss(value: np.float32, goal: np.float32, rule: LossRule) -> np.float
 
 
 @contracted_inline
-def _weights(net: Float32Array, shapes: IntArray, layer: int) -> Float32Array:
-    """Return the weights (in, out) of a layer."""
+def weights_of(net: Float32Array, shapes: IntArray, layer: int) -> Float32Array:
+    """Return the weights (in, out) of a layer, or what there is of each, such as a derivative."""
     return matrix_at(net, shapes[layer, WEIGHTS], shapes[layer, INPUTS], shapes[layer, OUTPUTS])
 
 
 @contracted_inline
-def _bias(net: Float32Array, shapes: IntArray, layer: int) -> Float32Array:
-    """Return the bias (1, out) of a layer."""
+def bias_of(net: Float32Array, shapes: IntArray, layer: int) -> Float32Array:
+    """Return the bias (1, out) of a layer, or what there is of each number."""
     return matrix_at(net, shapes[layer, BIAS], 1, shapes[layer, OUTPUTS])
 
 
@@ -412,7 +412,7 @@ def _through_part(
     padded = min(PART, base.shape[0] - start)
     total = min(PART, total_rows - start)
     into, logit_rows = _part_of(pre, shapes, lowest, start), _part_of(pre, shapes, top, start)
-    entry, last, last_bias = _weights(net, shapes, lowest), _weights(net, shapes, top), _bias(net, shapes, top)
+    entry, last, last_bias = weights_of(net, shapes, lowest), weights_of(net, shapes, top), bias_of(net, shapes, top)
     own_base, own_labels = base[start : start + padded], labels[start : start + padded]
     steps = _aligned(size * padded).reshape((np.int64(size), padded))
     steps[:, total:] = np.float32(0.0)
@@ -554,7 +554,7 @@ def _through_layers(
     layers = shapes.shape[0]
     into = _outputs(pre, shapes, lowest)
     below = _outputs(pre, shapes, max(lowest - 1, 0))
-    entry = _weights(net, shapes, lowest)
+    entry = weights_of(net, shapes, lowest)
     steps = np.empty((total_rows, size), np.float32)
     active = np.zeros(total_rows, np.uint8)
     entry_row = np.empty(size, np.int32)
@@ -605,7 +605,7 @@ def _through_layers(
             elif settling:
                 _store(block, rows, first, part, _outputs(pre, shapes, layer - 1))
             _next_layer(
-                block, part, gates, layer - 1, _weights(net, shapes, layer), _bias(net, shapes, layer), code, spare, picked,
+                block, part, gates, layer - 1, weights_of(net, shapes, layer), bias_of(net, shapes, layer), code, spare, picked,
                 other,
             )  # fmt: skip
             block, other = other, block

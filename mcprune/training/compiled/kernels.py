@@ -1,8 +1,8 @@
 """Steps of backprop and of AdamW for perceptrons with ReLU, one net after the other and in parallel over nets.
 
 All numbers are float32. Outputs of each layer are padded to a multiple of 16, so that the inner loops have no remainder; the padding
-has no gradient and stays 0. All parameters of a net lie in one vector: `shapes` holds the offsets. Sums run in a fixed order, so a net
-gets the same bits beside any others and on any number of threads.
+has no gradient and stays 0. All parameters of a net lie in one vector, in the order of the evaluators: `shapes` has the first columns
+of theirs. Sums run in a fixed order, so a net gets the same bits beside any others and on any number of threads.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from mcprune.evaluators.compiled.mlp_kernels import (
     ABSOLUTE,
     CROSS_ENTROPY,
     HUBER,
+    INPUTS,
+    OUTPUTS,
     POISSON,
     QUANTILE,
     SQUARED,
     LossRule,
     affine,
+    bias_of,
     number_loss,
+    weights_of,
 )
 from mcprune.evaluators.compiled.simd import exponentials, matrix_at, pack_relu
 from mcprune.types import Float32Array, FloatArray, Int32Array, IntArray, UInt64Array
 
-# Columns of `shapes` (layers, 4): sides of the weights (in, out), and the offsets of weights and bias.
-INPUTS, OUTPUTS, WEIGHTS, BIAS = range(4)
 BETA2, EPSILON = 0.999, 1e-8
 _FAR_BELOW = np.float32(-1e30)  # logits of the padding, whose exponential is 0
 
@@ -101,18 +103,6 @@ def _update(
         net[p] = np.float32(keep * net[p] - size * mean / (np.sqrt(square) * root + epsilon))
 
 
-@contracted_inline
-def _layer(net: Float32Array, shapes: IntArray, layer: int) -> Float32Array:
-    """Return the weights (in, out) of a layer, or their derivatives."""
-    return matrix_at(net, shapes[layer, WEIGHTS], shapes[layer, INPUTS], shapes[layer, OUTPUTS])
-
-
-@contracted_inline
-def _bias(net: Float32Array, shapes: IntArray, layer: int) -> Float32Array:
-    """Return the bias (1, out) of a layer, or its derivatives."""
-    return matrix_at(net, shapes[layer, BIAS], 1, shapes[layer, OUTPUTS])
-
-
 @contracted_kernel
 def _product(
     values: Float32Array, index: Int32Array, count: int, weights: Float32Array, start: Float32Array, out: Float32Array,
@@ -149,13 +139,17 @@ def _forward(
     """Fill the outputs of all layers before ReLU (tall, out), and what comes out of the hidden units by unit (out, tall)."""
     rows, width = batch.shape
     across[:] = np.float32(0.0)
-    weights, bias, first = _layer(net, shapes, 0), _bias(net, shapes, 0), matrix_at(pre, 0, tall, shapes[0, OUTPUTS])
+    weights, bias, first = (
+        weights_of(net, shapes, 0),
+        bias_of(net, shapes, 0),
+        matrix_at(pre, 0, tall, shapes[0, OUTPUTS]),
+    )
     for q in range(rows):
         _product(batch[q], used, width, weights, bias, first, q)
     start = 0
     for layer in range(1, len(shapes)):
         size, out = shapes[layer, INPUTS], shapes[layer, OUTPUTS]
-        weights, bias = _layer(net, shapes, layer), _bias(net, shapes, layer)
+        weights, bias = weights_of(net, shapes, layer), bias_of(net, shapes, layer)
         below, kept = matrix_at(pre, tall * start, tall, size), matrix_at(scale, rows * start, rows, size)
         units, above = matrix_at(across, tall * start, size, tall), matrix_at(pre, tall * (start + size), tall, out)
         for q in range(rows):
@@ -181,9 +175,9 @@ def _backward(
     grads[:] = np.float32(0.0)
     for layer in range(len(shapes) - 1, -1, -1):
         size, out = shapes[layer, INPUTS], shapes[layer, OUTPUTS]
-        slopes, grad = matrix_at(slopes_of, tall * start, tall, out), _layer(grads, shapes, layer)
+        slopes, grad = matrix_at(slopes_of, tall * start, tall, out), weights_of(grads, shapes, layer)
         nothing = matrix_at(zeros, 0, 1, out)
-        _product(ones[0], every, rows, slopes, nothing, _bias(grads, shapes, layer), 0)
+        _product(ones[0], every, rows, slopes, nothing, bias_of(grads, shapes, layer), 0)
         if layer == 0:
             for q in range(rows):
                 for i in range(width):
@@ -196,7 +190,7 @@ def _backward(
         for i in range(size):
             live = pack_relu(units, i, ones, 0, tall, values, index)
             _product(values, index, live, slopes, nothing, grad, i)
-        weights, turned = _layer(net, shapes, layer), matrix_at(back, 0, out, size)
+        weights, turned = weights_of(net, shapes, layer), matrix_at(back, 0, out, size)
         for i in range(size):
             for j in range(out):
                 turned[j, i] = weights[i, j]
@@ -286,6 +280,7 @@ def train_nets(
     nets, means, squares : ndarray of float32, shape (K, P)
         Parameters and the moments of their gradients.
     shapes : ndarray of int64, shape (layers, 4)
+        Offset of the weights, their sides (in, out), offset of the bias.
     rule : (int, float32)
         Code and number of the loss.
     outputs : int

@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from mcprune.evaluators.compiled.mlp_kernels import LossRule
-from mcprune.evaluators.perceptrons import LOSSES, loss_rule
+from mcprune.evaluators.compiled.mlp_kernels import BIAS, LossRule
+from mcprune.evaluators.perceptrons import LOSSES, loss_rule, padded
 from mcprune.models.mlp import MLP
 from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
-from mcprune.training.compiled.kernels import BIAS, INPUTS, OUTPUTS, WEIGHTS, train_nets
+from mcprune.training.compiled.kernels import train_nets
 from mcprune.types import AnyArray, Float32Array, FloatArray, IntArray
 
-LANES = 16
 # Numbers of the batches that go to the kernel in one call.
 AT_ONCE = 2**22
 # Products of a net's forward pass in a step up to which the kernels are faster than torch, whose calls take most of the time of
@@ -53,11 +52,6 @@ def dropout_of(model: nn.Module) -> float:
     return model.dropout
 
 
-def padded(width: int) -> int:
-    """Return the next multiple of 16."""
-    return -(-width // LANES) * LANES
-
-
 class PackedNets:
     """K perceptrons with ReLU between their layers, the moments of their gradients, and the number of steps made.
 
@@ -86,14 +80,14 @@ class PackedNets:
         shapes, offset, size = [], 0, widths[0]
         for width in widths[1:]:
             out = padded(width)
-            shapes.append((size, out, offset, offset + size * out))
+            shapes.append((offset, size, out, offset + size * out))
             offset, size = offset + size * out + out, out
         self._shapes = np.array(shapes, np.int64)
         self.parameters, self.means, self.squares = (np.zeros((count, offset), np.float32) for _ in range(3))
 
     def weights(self, of: Float32Array, layer: int) -> Float32Array:
         """Return the view (K, in, out) of the weights of a layer in `parameters`, `means` or `squares`."""
-        size, out, start, end = (int(self._shapes[layer, column]) for column in (INPUTS, OUTPUTS, WEIGHTS, BIAS))
+        start, size, out, end = map(int, self._shapes[layer])
         view = of[:, start:end].reshape(len(of), size, out)
         return view[:, : self.widths[layer], : self.widths[layer + 1]]
 

@@ -104,7 +104,6 @@ def score_out_of_fold(
     columns : ndarray of int64, shape (masks, n)
         What each mask keeps; -1 where it keeps fewer than n.
     fold : ndarray of int64, shape (rows,)
-        Rows of fold -1 train and are not scored.
     batches : ndarray of int64, shape (steps, folds, BATCH)
         See `draw_batches`.
     seed : int
@@ -141,8 +140,7 @@ def score_out_of_fold(
             else:
                 predicted[:, rows] = logits
     if targets.ndim > 1:  # R2 is relative to the variance of all rows
-        scored = np.flatnonzero(fold >= 0)
-        right[:, scored] = row_loss.scores(predicted[:, scored], goals[scored])
+        right = row_loss.scores(predicted, goals)
     return Scores(losses, right), steps
 
 

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import torch
 
+from mcprune.evaluators.perceptrons import padded
 from mcprune.models.mlp import MLP
 from mcprune.objectives.losses import BINARY, CROSS_ENTROPY, SQUARED, Absolute, Huber, Poisson, Quantile
 from mcprune.training.adam import AdamW
 from mcprune.training.compiled import nets as compiled
 from mcprune.training.compiled.kernels import draw_scales
-from mcprune.training.compiled.nets import PackedNets, can_compile, padded
+from mcprune.training.compiled.nets import PackedNets, can_compile
 from mcprune.training.cross_validation import out_of_fold
 from mcprune.training.stacked_mlp import StackedMLP
 

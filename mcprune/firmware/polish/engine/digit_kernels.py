@@ -752,6 +752,37 @@ def force(
 
 
 @kernel
+def _try_addition(
+    net: Net,
+    rows: Rows,
+    scratch: Scratch,
+    mode: int,
+    room: float,
+    start: int,
+    last: int,
+    state: AnyArray,
+    changes: IntArray,
+    sums: FloatArray,
+) -> tuple[int, int, int, bool]:
+    """Draw an addition of a power of two; return its weight, the power, its cost, and whether it fits the room and the ranges.
+
+    Where it does, `sums[0]` is its change of the loss, summed over the rows from `start` to `last`. The net stays as it is.
+    """
+    flat, delta = random_addition(net, state)
+    if flat < 0:
+        return flat, delta, 0, False
+    put(net, changes, 0, flat, delta)
+    apply(net, changes, 1, 1)
+    change, is_possible = cost_change(net, changes, 1, mode, False)
+    fits = is_possible and change <= room and is_in_range(net, changes, 1)
+    if fits:
+        sums[:] = 0.0
+        evaluate(net, rows, scratch, changes, 1, start, last, -1, False, sums)
+    apply(net, changes, 1, -1)
+    return flat, delta, change, fits
+
+
+@kernel
 def grow(
     net: Net,
     rows: Rows,
@@ -774,21 +805,13 @@ def grow(
     last = min(start + screened, rows.signals.shape[1])
     least, done = np.inf, 0
     for _ in range(4 * candidates):
-        flat, delta = random_addition(net, state)
-        if flat < 0:
-            continue
-        put(net, changes, 0, flat, delta)
-        apply(net, changes, 1, 1)
-        change, is_possible = cost_change(net, changes, 1, mode, False)
-        if is_possible and change <= room and is_in_range(net, changes, 1):
-            sums[:] = 0.0
-            evaluate(net, rows, scratch, changes, 1, start, last, -1, False, sums)
+        _, _, change, is_possible = _try_addition(net, rows, scratch, mode, room, start, last, state, changes, sums)
+        if is_possible:
             score = sums[0] / max(change, 1)
             done += 1
             if score < least:
                 least = score
                 best[0] = changes[0]
-        apply(net, changes, 1, -1)
         if done == candidates:
             break
     changes[0] = best[0]
@@ -818,19 +841,13 @@ def probe(
     start = min(below(state, max(count - seen, 0) // 64 + 1) * 64, count - seen)
     done, sums = 0, np.zeros(2)
     for _ in range(len(weights)):
-        flat, delta = random_addition(net, state)
-        if flat < 0:
-            continue
-        put(net, changes, 0, flat, delta)
-        apply(net, changes, 1, 1)
-        change, is_possible = cost_change(net, changes, 1, mode, False)
-        if is_possible and is_in_range(net, changes, 1):
-            sums[:] = 0.0
-            evaluate(net, rows, scratch, changes, 1, start, start + seen, -1, False, sums)
+        flat, delta, change, is_possible = _try_addition(
+            net, rows, scratch, mode, np.inf, start, start + seen, state, changes, sums
+        )
+        if is_possible:
             weights[done], deltas[done] = flat, delta
             scores[done] = sums[0] / seen + price * change
             done += 1
-        apply(net, changes, 1, -1)
     return done
 
 
