@@ -1,8 +1,9 @@
 """How far samples of masks can be trusted, and how fast they are: the law, the errors of P, the truth, the calibration, the precision.
 
-    python benchmarks/sampling.py [law] [truth] [calibration] [precision] [mnist]
+    python benchmarks/sampling.py [law] [truth] [calibration] [calibration_weak] [precision] [mnist]
 
-Each part adds its figures to benchmarks/results/sampling.json. `mnist` needs MNIST in MCPRUNE_DATA.
+Each part adds its figures to benchmarks/results/sampling.json; a part that was cut off goes on with the rows that it has.
+`mnist` needs MNIST in MCPRUNE_DATA.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ from mcprune.storage.layout import SAMPLES
 
 RESULTS = Path(__file__).parent / "results" / "sampling.json"
 # Generated tables: rows, columns, informative ones, the correlation of neighbours, and the bounds of the weights.
-TABLES, WEAK_ROWS, WEAK_SITES, INFORMATIVE, CORRELATION, WEIGHTS = 50, 400, 12, 4, 0.6, (0.5, 2.5)
+TABLES, WEAK_ROWS, WEAK_SITES, INFORMATIVE, CORRELATION, WEIGHTS, WEAKER = 50, 400, 12, 4, 0.6, (0.5, 2.5), (0.1, 1.0)
 RUN = {"threads": 1, "compare": "no", "retrain_epochs": 1}
 
 
@@ -98,7 +100,7 @@ def _retrained(x, y, masks, folds=5, steps=12, ridge=1e-2):
     return losses
 
 
-def weak_table(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def weak_table(seed: int, weights: tuple[float, float] = WEIGHTS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Columns (rows, 12), each correlated with the next ones, classes, and the 4 informative columns, some of them weak."""
     draw = np.random.default_rng(seed)
     noise = draw.normal(size=(WEAK_ROWS, WEAK_SITES))
@@ -106,25 +108,64 @@ def weak_table(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for site in range(1, WEAK_SITES):
         x[:, site] = CORRELATION * x[:, site - 1] + math.sqrt(1 - CORRELATION**2) * noise[:, site]
     chosen = draw.permutation(WEAK_SITES)[:INFORMATIVE]
-    logit = x[:, chosen] @ (draw.uniform(*WEIGHTS, INFORMATIVE) * draw.choice([-1, 1], INFORMATIVE))
+    logit = x[:, chosen] @ (draw.uniform(*weights, INFORMATIVE) * draw.choice([-1, 1], INFORMATIVE))
     y = (draw.random(WEAK_ROWS) < 1 / (1 + np.exp(-logit))).astype(int)
     return x.astype(np.float32), y, chosen
 
 
-def calibration(tables: int = TABLES, first: int = 0) -> dict[str, object]:
+def calibration(rows: Rows) -> dict[str, object]:
     """Of the sites with P in [.8, .9] on generated tables, the share that is informative; and by tenths of P."""
-    probabilities, informative, refused = [], [], 0
-    for seed in range(first, first + tables):
-        x, y, chosen = weak_table(seed)
-        result = mcprune.prune(x, y, keep=INFORMATIVE, seed=seed, epochs=15, **RUN)
+    return _calibrated(rows, WEIGHTS)
+
+
+def calibration_weak(rows: Rows) -> dict[str, object]:
+    """The same on tables with weaker columns, so that more sites have a P in between."""
+    return _calibrated(rows, WEAKER)
+
+
+def _calibrated(rows: Rows, weights: tuple[float, float]) -> dict[str, object]:
+    """Sample each table; P also from the losses of all masks, at lower temperatures, and from logistic regressions of all masks."""
+    masks = masks_of(WEAK_SITES, INFORMATIVE)
+    for seed in range(len(rows.known), TABLES):
+        x, y, chosen = weak_table(seed, weights)
+        rows.add({"seed": seed, "informative": sorted(chosen.tolist()), **_probabilities(x, y, seed, masks)})
+    laws = [name for name in rows.known[0] if name.startswith("P")]
+    return {
+        "weights": list(weights),
+        "refused": sum("refused" in one for one in rows.known),
+        "laws": {law: _calibration_of(rows.known, law) for law in laws},
+    }
+
+
+def _probabilities(x: np.ndarray, y: np.ndarray, seed: int, masks: np.ndarray) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run"
+        mcprune.prune(x, y, keep=INFORMATIVE, seed=seed, epochs=15, out=str(path), **RUN)
         try:
-            samples = result.sample((x, y), precision=0.03)
-        except SamplingError:
-            refused += 1
-            continue
-        probabilities.append(samples.probability)
-        informative.append(np.isin(np.arange(WEAK_SITES), chosen))
-    p, right = np.concatenate(probabilities), np.concatenate(informative)
+            drawn = sample_folder(path, SampleSettings(precision=0.03), data=(x, y))
+        except SamplingError as error:
+            return {"refused": str(error)}
+    samples, rows = drawn.samples, drawn.rows
+    losses, logistic = drawn.evaluate(masks), _logistic(x, y, masks)
+    by_law = {
+        "P": samples.probability,
+        "P of all masks": boltzmann(losses, samples.temperature) @ masks,
+        "P at T = 1 / rows": boltzmann(losses, 1 / rows) @ masks,
+        "P by logistic regression": boltzmann(logistic, samples.temperature) @ masks,
+        "P by logistic regression at T = 1 / rows": boltzmann(logistic, 1 / len(y)) @ masks,
+    }
+    return {
+        "temperature": samples.temperature,
+        "temperature_times_rows": samples.temperature * rows,
+        **{law: values.round(4).tolist() for law, values in by_law.items()},
+    }
+
+
+def _calibration_of(rows: list[dict], law: str) -> dict[str, object]:
+    """How many sites with a P in the band, and in each tenth, are informative."""
+    known = [one for one in rows if law in one]
+    p = np.concatenate([one[law] for one in known])
+    right = np.concatenate([np.isin(np.arange(WEAK_SITES), one["informative"]) for one in known])
     tenths = []
     for low in np.arange(0, 10) / 10:
         band = (p >= low) & (p < low + 0.1) if low < 0.85 else p >= low
@@ -132,14 +173,31 @@ def calibration(tables: int = TABLES, first: int = 0) -> dict[str, object]:
     band = (p >= 0.8) & (p <= 0.9)
     inside, count = int(band.sum()), int(right[band].sum())
     return {
-        "tables": tables,
-        "refused": refused,
+        "tables": len(known),
         "sites_in_the_band": inside,
         "informative": count,
         "share": count / inside if inside else None,
         "share_interval": _wilson(count, inside),
         "tenths": tenths,
     }
+
+
+def _logistic(x: np.ndarray, y: np.ndarray, masks: np.ndarray, folds: int = 4, steps: int = 8) -> np.ndarray:
+    """Cross-validated losses (K,) of logistic regressions on the columns of each mask, by Newton's method, all masks at once."""
+    fold = np.random.default_rng(0).permutation(len(y)) % folds
+    columns = np.argwhere(masks)[:, 1].reshape(len(masks), -1)
+    features = np.concatenate([np.ones((len(masks), len(y), 1)), x[:, columns].transpose(1, 0, 2)], axis=2)
+    total = np.zeros(len(masks))
+    for part in range(folds):
+        train, test = fold != part, fold == part
+        rows, weights = features[:, train], np.zeros((len(masks), features.shape[2], 1))
+        for _ in range(steps):
+            p = 1 / (1 + np.exp(-(rows @ weights)))
+            curvature = rows.transpose(0, 2, 1) @ (rows * (p * (1 - p))) + 1e-3 * np.eye(features.shape[2])
+            weights -= np.linalg.solve(curvature, rows.transpose(0, 2, 1) @ (p - y[train][None, :, None]))
+        margin = (2 * y[test] - 1) * (features[:, test] @ weights)[:, :, 0]
+        total += np.logaddexp(0, -margin).sum(axis=1)
+    return total / len(y)
 
 
 def _wilson(count: int, total: int) -> list[float] | None:
@@ -227,14 +285,37 @@ def _cost(drawn, seconds, cpu):
     }
 
 
-PARTS = {"law": law, "truth": truth, "calibration": calibration, "precision": precision, "mnist": mnist}
+class Rows:
+    """What a part has measured so far: each row is written at once, and a part that was cut off goes on."""
+
+    def __init__(self, known: list[dict], write: Callable[[], None]) -> None:
+        self.known, self.write = known, write
+
+    def add(self, row: dict) -> None:
+        """Add a row, and write it."""
+        self.known.append(row)
+        self.write()
+
+
+PARTS = {
+    "law": law, "truth": truth, "calibration": calibration, "calibration_weak": calibration_weak, "precision": precision,
+    "mnist": mnist,
+}  # fmt: skip
+BY_ROWS = ("calibration", "calibration_weak")
 
 
 def main(names: list[str]) -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+    def write() -> None:
+        RESULTS.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+
     for name in names or PARTS:
         load, began, cpu = os.getloadavg()[0], time.monotonic(), time.process_time()
-        figures = PARTS[name]()
+        rows = results.get(name, {}).get("unfinished", [])
+        if name in BY_ROWS:
+            results[name] = {"unfinished": rows}
+        figures = PARTS[name](Rows(rows, write)) if name in BY_ROWS else PARTS[name]()
         results[name] = {
             "command": f"python benchmarks/sampling.py {name}",
             "machine": {"processor": processor(), "cores": os.cpu_count(), "platform": platform.machine()},
@@ -245,8 +326,9 @@ def main(names: list[str]) -> None:
             "seconds": time.monotonic() - began,
             "cpu_seconds": time.process_time() - cpu,
             **figures,
+            **({"rows": rows} if name in BY_ROWS else {}),
         }
-        RESULTS.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+        write()
         print(name, json.dumps(figures, indent=1)[:2000], flush=True)
 
 

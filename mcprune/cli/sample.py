@@ -125,9 +125,11 @@ def _run_first(options: dict[str, object], *, is_silent: bool) -> Path:
     """Run, and return the folder of the run."""
     from mcprune.config.schema import make_config
     from mcprune.report.screens.choose import choose_screen, watch
+    from mcprune.sampling.from_run import check_searched
     from mcprune.session.loop import run
 
     config = make_config(**options)
+    check_searched(config, "such a run")
     with choose_screen(sys.stderr if is_silent else sys.stdout, quiet=is_silent) as screen:
         if watch(run(config), screen):
             raise KeyboardInterrupt

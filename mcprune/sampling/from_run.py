@@ -14,6 +14,7 @@ from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
 from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.environment import use_threads
+from mcprune.errors import ConfigError
 from mcprune.sampling.drawn import Drawn
 from mcprune.sampling.sample import (
     PRECISION,
@@ -174,6 +175,7 @@ def _sample(
     on_progress: Report | None,
 ) -> Drawn:
     config = classifiers_config(content, name)
+    check_searched(config, name)
     check_parts(config, data, model, objective, name=name)
     if store is not None:  # the one that `auto` chose by its speed then; another one may round differently
         config = config.with_evaluator(store.evaluator())
@@ -183,6 +185,21 @@ def _sample(
     began = time.monotonic()
     settle(content, classifiers, settings, store)
     return sample_masks(classifiers, settings, store, on_progress, spent=time.monotonic() - began)
+
+
+def check_searched(config: Config, name: str) -> None:
+    """Refuse a run whose columns were chosen by a false discovery rate: there was no search, so its classifiers have not been trained.
+
+    Raises
+    ------
+    ConfigError
+    """
+    fdr = config.false_discovery_rate()
+    if fdr is not None:
+        raise ConfigError(
+            f"The columns of {name} were chosen by fdr={fdr:g}, without a search whose classifiers could evaluate masks. Run with --keep N "
+            "instead of --fdr, and sample that run."
+        )
 
 
 def settle(

@@ -81,6 +81,8 @@ class SampleSettings:
             is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             if not is_number and not (value is None and each.name == "temperature"):
                 raise ConfigError(f"{each.name}={value!r}. Give a number.")
+            if each.name in ("chains", "rungs") and not isinstance(value, int | np.integer):
+                raise ConfigError(f"{each.name}={value!r}. Give a whole number.")
         if not FEWEST_CHAINS <= self.chains <= MOST_CHAINS:
             raise ConfigError(
                 f"chains={self.chains}. R-hat compares several chains: choose {FEWEST_CHAINS} to {MOST_CHAINS}."

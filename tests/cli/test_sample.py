@@ -50,6 +50,7 @@ def test_it_runs_first_and_then_samples_and_goes_on_with_the_folder(tmp_path, ca
         (["nowhere", "--temperature", "cold"], "--temperature takes a number"),
         (["nowhere", "--chains", "1"], "choose 4 to 64"),
         (["nowhere", "--quiet", "--json"], "Leave one of them out"),
+        (["--data", "wine", "--fdr", ".1"], "Run with --keep N instead of --fdr"),
         (["nowhere", "--precison", ".1"], "did you mean '--precision'"),
     ],
 )

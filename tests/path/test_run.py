@@ -48,6 +48,18 @@ def test_a_level_becomes_a_result_of_a_run(path, table):
     assert path.at(3).metrics["test_accuracy_before_retraining"] > 0.9
 
 
+def test_the_mask_of_a_selector_has_the_classifiers_of_its_level(table, monkeypatch):
+    """They are untrained otherwise, and accuracy before retraining and samples would be those of no classifier."""
+    from mcprune.path import run as path_run
+
+    seen = []
+    monkeypatch.setattr(path_run, "candidates_content", lambda masks: seen.extend(masks) or {"candidates": []})
+    mcprune.prune_path(*table, keep="2,4", seed=0, threads=1, epochs=2, progress=False)
+    by_way = {one.way: one.parameters for one in seen if one.place == 0}
+    assert set(by_way) == {"down", "up", "forest", "l1"} - ({"up"} - set(by_way))
+    assert all(one.parameters is not None for one in seen)
+
+
 @pytest.mark.slow
 def test_a_level_that_is_none_is_refused(path):
     with pytest.raises(ConfigError, match=r"no level 4\. Choose one of 1, 2, 3, 5, 8"):

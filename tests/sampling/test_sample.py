@@ -172,6 +172,8 @@ def test_broken_samples_are_refused_and_replaced_with_force(wine):
         ({"rungs": 0}, "1 for no ladder"),
         ({"hottest": 1.0}, "more than 1"),
         ({"precision": "low"}, "Give a number"),
+        ({"chains": 4.5}, r"chains=4\.5\. Give a whole number"),
+        ({"rungs": 2.0}, r"rungs=2\.0\. Give a whole number"),
         ({"draws": 5}, "no setting of sampling"),
     ],
 )

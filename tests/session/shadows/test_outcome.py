@@ -76,6 +76,15 @@ def test_the_folder_is_shown_and_repeats_the_run(table, two, tmp_path, capsys):
         mcprune.resume(folder)
 
 
+def test_a_run_without_a_search_is_not_sampled(table, two, tmp_path):
+    result = mcprune.prune(*table, fdr=0.1, out=str(tmp_path / "run"), **QUICK)
+    says = r"chosen by fdr=0\.1, without a search .*Run with --keep N instead of --fdr"
+    with pytest.raises(ConfigError, match=says):
+        result.sample(table)
+    with pytest.raises(ConfigError, match=says):
+        mcprune.sample(tmp_path / "run", table)
+
+
 def test_an_empty_answer_is_said_and_has_a_code_of_its_own(table, none, tmp_path, capsys):
     with pytest.raises(NothingFoundError, match=r"No column beats its shadow at fdr=0\.1: .*Give more rows") as answer:
         mcprune.prune(*table, fdr=0.1, **QUICK)
