@@ -255,7 +255,7 @@ class Result:
         on_progress : callable, optional
             Called with a `SampleProgress` after each chunk.
         **settings
-            Of `SampleSettings`: chains, temperature, precision, max_time, rungs, hottest.
+            Of `SampleSettings`: chains, temperature, precision, max_time, rungs, hottest, rows.
 
         Returns
         -------

@@ -31,7 +31,7 @@ REWORDED = {
     "quiet": "print errors and the table alone (default: no)",
     "json": "print one JSON object alone (default: no)",
 }
-OWN = ("folder", "precision", "chains", "rungs", "hottest")
+OWN = ("folder", "precision", "chains", "rungs", "hottest", "rows")
 
 
 def sample_parser() -> Parser:
@@ -46,6 +46,11 @@ def sample_parser() -> Parser:
     for name, metavar, text in (
         ("--precision", "P", "largest standard error of P(kept) of a site (default: 0.02)"),
         ("--chains", "C", "chains from different starts, at least 4 (default: 4)"),
+        (
+            "--rows",
+            "N",
+            "evaluation rows at most: fewer are faster, and distinguish fewer masks (default: those of the run)",
+        ),
         ("--rungs", "R", "laws of each chain on a ladder from the loss to its model; 1: no ladder (default: 1)"),
         ("--hottest", "X", "in the last law of the ladder the loss counts 1/X (default: 4)"),
     ):
@@ -103,7 +108,7 @@ def _settings(options: dict[str, object], own: dict[str, object]) -> SampleSetti
     from mcprune.sampling.sample import SampleSettings
 
     values: dict[str, object] = {}
-    for name, kind in (("precision", float), ("chains", int), ("rungs", int), ("hottest", float)):
+    for name, kind in (("precision", float), ("chains", int), ("rungs", int), ("hottest", float), ("rows", int)):
         if own[name] is not None:
             values[name] = _number(name, own[name], kind)
     for name in ("temperature", "max_time"):

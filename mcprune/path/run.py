@@ -178,7 +178,9 @@ class _Finder:
         reached = yield from search_levels(plan, ladder, self.watch, status, key)
         masks = reached.candidates
         if is_columns and masks:
-            trained = {one.place: one.parameters for one in masks}  # a selector has no classifiers: those of the level serve
+            trained = {
+                one.place: one.parameters for one in masks
+            }  # a selector has no classifiers: those of the level serve
             selected = [one for one in selected_columns(plan, numbers) if one.place in trained]
             masks += [one._replace(parameters=trained[one.place]) for one in selected]
         self.is_stopped = reached.is_stopped

@@ -17,6 +17,7 @@ from mcprune.environment import use_threads
 from mcprune.errors import ConfigError
 from mcprune.sampling.drawn import Drawn
 from mcprune.sampling.sample import (
+    FEWEST_ROWS,
     PRECISION,
     SECONDS,
     SampleProgress,
@@ -56,6 +57,7 @@ def sample(
     max_time: float = SECONDS,
     rungs: int = 1,
     hottest: float = 4.0,
+    rows: int | None = None,
     force: bool = False,
     on_progress: Report | None = None,
 ) -> Samples:
@@ -89,6 +91,8 @@ def sample(
         Laws of each chain on a ladder from the loss to its cheap model; 1 is no ladder.
     hottest : float
         In the last law of a ladder the loss counts 1 / hottest, and the model the rest.
+    rows : int, optional
+        Evaluation rows at most; by default those of the run. Fewer ones distinguish fewer masks, and evaluate a mask in less time.
     force : bool
         Replace the samples that are there.
     on_progress : callable, optional
@@ -112,7 +116,7 @@ def sample(
     >>> samples.probability[28], samples.monte_carlo_error[28]  # doctest: +SKIP
     (0.91, 0.012)
     """
-    settings = SampleSettings(chains, temperature, precision, max_time, rungs, hottest)
+    settings = SampleSettings(chains, temperature, precision, max_time, rungs, hottest, rows)
     return sample_folder(
         folder, settings, data=data, model=model, objective=objective, sample_weight=sample_weight, force=force,
         on_progress=on_progress,
@@ -206,14 +210,17 @@ def settle(
     content: JsonObject, classifiers: SearchClassifiers, settings: SampleSettings, store: SampleStore | None
 ) -> None:
     """Train the classifiers under the law, unless they have been for these settings, and keep them, in the folder if there is one."""
-    plan, key = classifiers.plan, [settings.temperature, settings.chains]
+    plan, key = classifiers.plan, [settings.temperature, settings.chains, settings.rows]
     # Samples that are there are of the classifiers that are there.
     if content.get("settled") == key or (store is not None and store.evaluator() is not None):
         return
     check_space(plan.space)
     use_threads(plan.runtime.threads)
-    sampler, _ = make_sampler(plan, classifiers.mask, replace(settings, rungs=1), ROWS)
-    if not settle_classifiers(plan, sampler):
+    rows = min(plan.evaluation.rows, plan.folds.rows, plan.folds.rows if settings.rows is None else settings.rows)
+    sampler, _ = make_sampler(
+        plan, classifiers.mask, replace(settings, rungs=1, rows=max(FEWEST_ROWS, min(ROWS, rows)))
+    )
+    if not settle_classifiers(plan, sampler, rows):
         return
     content["classifiers"] = [serialize(gated.model) for gated in plan.stack]
     content["settled"] = key

@@ -31,6 +31,8 @@ PRECISION, SECONDS = 0.02, 600.0
 REFUSED = 1.05
 # Statistics are computed where there are so many draws, and then so many times as many as the last time.
 FIRST_LOOK, NEXT_LOOK = 100, 1.2
+# Settings that are counts; evaluation rows at least.
+WHOLE, FEWEST_ROWS = ("chains", "rungs", "rows"), 32
 # Seconds between two writes of the samples.
 WRITTEN_EVERY = 10.0
 
@@ -53,6 +55,8 @@ class SampleSettings:
         Laws of each chain on a ladder from the loss to its model; 1: no ladder.
     hottest : float
         In the last law the loss counts 1 / hottest, and the model the rest.
+    rows : int or None
+        Evaluation rows at most; None: those of the run. Fewer ones distinguish fewer masks, and evaluate a mask in less time.
 
     Raises
     ------
@@ -66,6 +70,7 @@ class SampleSettings:
     max_time: float = SECONDS
     rungs: int = 1
     hottest: float = 4.0
+    rows: int | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> SampleSettings:
@@ -79,9 +84,9 @@ class SampleSettings:
         for each in fields(self):
             value = getattr(self, each.name)
             is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not is_number and not (value is None and each.name == "temperature"):
+            if not is_number and not (value is None and each.default is None):
                 raise ConfigError(f"{each.name}={value!r}. Give a number.")
-            if each.name in ("chains", "rungs") and not isinstance(value, int | np.integer):
+            if each.name in WHOLE and not (value is None or isinstance(value, int | np.integer)):
                 raise ConfigError(f"{each.name}={value!r}. Give a whole number.")
         if not FEWEST_CHAINS <= self.chains <= MOST_CHAINS:
             raise ConfigError(
@@ -99,6 +104,10 @@ class SampleSettings:
             raise ConfigError(f"max_time={self.max_time:g}. Give a positive number of seconds, such as 60.")
         if not 1 <= self.rungs <= 16:
             raise ConfigError(f"rungs={self.rungs}. Choose 1 for no ladder, or up to 16.")
+        if self.rows is not None and self.rows < FEWEST_ROWS:
+            raise ConfigError(
+                f"rows={self.rows:,}. So few rows distinguish hardly any masks: choose {FEWEST_ROWS} or more, or leave it out."
+            )
         if not 1 < self.hottest < math.inf:
             raise ConfigError(
                 f"hottest={self.hottest:g}. In the last law of a ladder the loss counts 1 / hottest: choose more than 1."
@@ -142,7 +151,9 @@ def sample_masks(
     check_space(plan.space)
     use_threads(plan.runtime.threads)
     sampler, evaluator = make_sampler(plan, classifiers.mask, settings)
-    facts = SampleFacts(settings.chains, settings.rungs, settings.temperature, settings.hottest, evaluator)
+    facts = SampleFacts(
+        settings.chains, settings.rungs, settings.temperature, settings.hottest, settings.rows, evaluator
+    )
     state, seconds = sampler.init(), [spent, 0.0]
     draws = (None if store is None else store.read(facts, state, seconds)) or Draws()
     session = Session(plan, sampler, state, draws, settings, seconds, on_progress)
@@ -151,10 +162,8 @@ def sample_masks(
     return session.result(classifiers.mask)
 
 
-def make_sampler(
-    plan: Plan, mask: BoolArray, settings: SampleSettings, most_rows: int | None = None
-) -> tuple[Sampler, str]:
-    """Return the sampler of a plan, on at most so many evaluation rows, and the name of its evaluator."""
+def make_sampler(plan: Plan, mask: BoolArray, settings: SampleSettings) -> tuple[Sampler, str]:
+    """Return the sampler of a plan, and the name of its evaluator."""
     evaluator, canonical = make_evaluators(plan)
     method = MaskChains(
         plan.space,
@@ -169,7 +178,7 @@ def make_sampler(
         evaluates_items=plan.candidates is not None,
     )
     rows = make_rows(plan, plan.folds)
-    count = plan.evaluation.rows if most_rows is None else min(most_rows, plan.evaluation.rows)
+    count = plan.evaluation.rows if settings.rows is None else min(settings.rows, plan.evaluation.rows)
     batch = rows.batch(rows.init(), count)
     starts = unlike_starts(plan, mask, settings.chains)
     return Sampler(method, batch, starts, settings.temperature, settings.hottest), evaluator.name

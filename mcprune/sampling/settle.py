@@ -34,7 +34,7 @@ SHARE, LEAST_STEPS, MOST_STEPS = 0.5, 600, 3_000
 SWAPPED = 0.3
 
 
-def settle_classifiers(plan: Plan, sampler: Sampler) -> bool:
+def settle_classifiers(plan: Plan, sampler: Sampler, rows: int | None = None) -> bool:
     """Train the classifiers of a plan under the masks of their law, in place.
 
     Parameters
@@ -42,6 +42,8 @@ def settle_classifiers(plan: Plan, sampler: Sampler) -> bool:
     plan : Plan
     sampler : Sampler
         Of these classifiers; the seed of the run draws the masks.
+    rows : int, optional
+        Of the samples afterwards, where they have more than this sampler.
 
     Returns
     -------
@@ -59,8 +61,8 @@ def settle_classifiers(plan: Plan, sampler: Sampler) -> bool:
     masks = plan.space.items_of(np.stack([plan.space.enforce(one) for one in scores]))
     state, nothing = sampler.init(), np.zeros(plan.gated.sites.size)
     # Fewer rows have a larger standard error, and so a higher default temperature.
-    of_samples = min(plan.evaluation.rows, plan.folds.rows)
-    colder = 1.0 if sampler.temperature is not None else (len(sampler.batch.targets) / of_samples) ** 0.5
+    here = len(sampler.batch.targets)
+    colder = 1.0 if sampler.temperature is not None else (here / (rows or here)) ** 0.5
     for turn in range(len(TURNS) + 1):
         if turn:
             masks = sampler.explore(state, colder * TURNS[turn - 1], LEGS, SETTLING)

@@ -29,6 +29,8 @@ class SampleFacts:
     temperature : float or None
         As it was asked for.
     hottest : float
+    rows : int or None
+        At most, as it was asked for.
     evaluator : str
     """
 
@@ -36,6 +38,7 @@ class SampleFacts:
     rungs: int
     temperature: float | None
     hottest: float
+    rows: int | None
     evaluator: str
 
 

@@ -105,6 +105,14 @@ def test_the_same_call_goes_on_with_the_samples_and_force_starts_again(wine):
 
 
 @pytest.mark.slow
+def test_masks_are_evaluated_on_so_many_rows(wine):
+    drawn = sample_folder(wine, SampleSettings(rows=40, **ROUGH))
+    assert drawn.rows == 40
+    with pytest.raises(FolderError, match=r"samples with rows=40, not auto\. Give rows=40 to continue"):
+        sample(wine, **ROUGH)
+
+
+@pytest.mark.slow
 def test_chains_that_do_not_agree_are_refused_with_the_remedy(wine, ticking, monkeypatch):
     for name in ("leg", "visit"):  # they stay where they start
         monkeypatch.setattr(MaskChains, name, lambda *_: None)
@@ -173,6 +181,7 @@ def test_broken_samples_are_refused_and_replaced_with_force(wine):
         ({"hottest": 1.0}, "more than 1"),
         ({"precision": "low"}, "Give a number"),
         ({"chains": 4.5}, r"chains=4\.5\. Give a whole number"),
+        ({"rows": 31}, r"rows=31\. So few rows .* choose 32 or more"),
         ({"rungs": 2.0}, r"rungs=2\.0\. Give a whole number"),
         ({"draws": 5}, "no setting of sampling"),
     ],

@@ -151,7 +151,7 @@ def test_a_folder_keeps_the_classifiers_of_its_samples(
     search = (folder / CLASSIFIERS).read_bytes()
     after = settled(SETTINGS)
     assert after != search
-    assert read_classifiers(folder)["settled"] == [SETTINGS.temperature, SETTINGS.chains]
+    assert read_classifiers(folder)["settled"] == [SETTINGS.temperature, SETTINGS.chains, SETTINGS.rows]
     assert settled(SETTINGS) == after
     # Where there are samples the classifiers stay theirs, also under settings that are about to be refused.
     with monkeypatch.context() as patch:
