@@ -12,6 +12,7 @@ from torch import nn
 
 from mcprune.config.measures import ALL_SITES
 from mcprune.data.base import Dataset
+from mcprune.data.fingerprint import fingerprint
 from mcprune.errors import ConfigError
 from mcprune.path.folder import check_path_folder, write_path
 from mcprune.path.result import PathResult
@@ -208,6 +209,7 @@ def solve(
         function=function,
         folder=out,
         is_complete=searched.is_complete,
+        data=None if out is None else fingerprint(searched.splits),
     )
     if out is not None:
         write_path(out, path, tensors, keeps_levels=store.is_resumed)

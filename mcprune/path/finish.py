@@ -11,10 +11,13 @@ from torch import nn
 
 from mcprune.config.schema import Config
 from mcprune.data.base import Dataset
+from mcprune.data.fingerprint import fingerprint
 from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.data.prepare import Splits
-from mcprune.path.search.recorder import LevelTensors, Tensors
+from mcprune.errors import FolderError, brief
+from mcprune.path.search.recorder import LevelTensors, Parameters, Tensors
 from mcprune.path.search.validate import starts_from_others
+from mcprune.session.build.plan import Plan
 from mcprune.session.build.planner import make_plan
 from mcprune.session.checkpoints.classifiers import classifiers_content
 from mcprune.session.finish.finalize import SearchResult, finalize, write_mask
@@ -42,6 +45,7 @@ def finish_level(
     tensors: LevelTensors = NO_TENSORS,
     model: nn.Module | None = None,
     function: Callable[..., object] | None = None,
+    data: str | None = None,
 ) -> Iterator[Event]:
     """Retrain, test and write the mask of a level; yield the events of a run, the last one a `RunDone`.
 
@@ -60,6 +64,13 @@ def finish_level(
         The user's own classifier.
     function : callable, optional
         The objective, where it is a function of Python.
+    data : str, optional
+        Fingerprint of the data that the path was searched on, where `rows` were loaded again.
+
+    Raises
+    ------
+    FolderError
+        The data are others, or what the folder of the path has does not fit them.
     """
     began = time.monotonic()
     target = None if folder is None else RunFolder(folder, config, force=bool(config.value("force")))
@@ -69,10 +80,10 @@ def finish_level(
             parts = {"data": is_from_python, "model": model is not None, "objective": function is not None}
             target.announce(tuple(name for name, is_missing in parts.items() if is_missing))
         plan = make_plan(config, rows, model, function=function)
+        _check_data(plan, level, data)
         search = make_search(config, plan, began)
         if tensors.classifiers is not None:
-            for gated, own in zip(plan.stack, tensors.classifiers, strict=True):
-                gated.model.load_state_dict(own)
+            _put_classifiers(plan, tensors.classifiers)
         if target is not None:
             target.config = plan.config
             target.start()
@@ -80,6 +91,29 @@ def finish_level(
     finally:
         if target is not None:
             target.close()
+
+
+def _check_data(plan: Plan, level: Level, data: str | None) -> None:
+    """Refuse other data than those of the path, and a mask that is none of them."""
+    if data is not None and data != fingerprint(plan.splits):
+        raise FolderError(
+            f"The data {plan.splits.name!r} are not those that the path was searched on. Restore them, or run mcprune path again."
+        )
+    if not all(0 <= site < plan.sites.size for site in level.indices):
+        raise FolderError(
+            f"Level {level.level} of path.json keeps site {max(level.indices)}, but there are {plan.sites.size}. Run mcprune path again."
+        )
+
+
+def _put_classifiers(plan: Plan, classifiers: Parameters) -> None:
+    """Give a plan the classifiers of the search."""
+    try:
+        for gated, own in zip(plan.stack, classifiers, strict=True):
+            gated.model.load_state_dict(own)
+    except (RuntimeError, ValueError) as error:
+        raise FolderError(
+            f"The classifiers of the path do not fit its model ({brief(error)}). Run mcprune path again."
+        ) from None
 
 
 def _events(

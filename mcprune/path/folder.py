@@ -7,12 +7,13 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mcprune.config.schema import Config, make_config
 from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.data.weights import FROM_ARRAY
-from mcprune.errors import ConfigError, FolderError
+from mcprune.errors import ConfigError, FolderError, brief
 from mcprune.path.result import OfLevels, PathResult
 from mcprune.path.search.recorder import LevelTensors
 from mcprune.path.search.store import REQUEST
@@ -80,7 +81,7 @@ def write_path(folder: Path, path: PathResult, kept: OfLevels, *, keeps_levels: 
         A file cannot be written.
     """
     options = {name: value for name, value in path.config.set_options().items() if name not in ("out", "force", "keep")}
-    content = {"format": "mcprune-path", "options": options, **path.curve.to_dict()}
+    content = {"format": "mcprune-path", "options": options, "data": path.data, **path.curve.to_dict()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         masks = {level_folder(folder, level.level): list(level.indices) for level in path.curve.levels}
@@ -141,21 +142,33 @@ def load_path(folder: str | Path) -> PathResult:
     """
     place = Path(folder)
     curve = read_curve(place)
-    options = read_json(place, CURVE)["options"]
-    config = make_config(**{**options, "keep" if curve.unit == "sites" else curve.unit: curve.levels[0].level})
+    content = read_json(place, CURVE)
+    config = make_config(
+        **{**content["options"], "keep" if curve.unit == "sites" else curve.unit: curve.levels[0].level}
+    )
     asked = config.data_settings()
     if asked.source == FROM_PYTHON or asked.reading.sample_weight == FROM_ARRAY:
         raise ConfigError(
             f"The rows of the path in {str(folder)!r} came from Python and are not in its folder. Use the PathResult there."
         )
+    return PathResult(
+        curve, config, load_dataset(config), _read_tensors(place / CLASSIFIERS), folder=place,
+        is_complete=not is_unfinished(place), data=content.get("data"),
+    )  # fmt: skip
+
+
+def _read_tensors(path: Path) -> dict[int, LevelTensors]:
+    """Return what a path has kept of the classifiers of its levels."""
     parts: dict[int, dict[str, dict[str, torch.Tensor]]] = {}
-    if (place / CLASSIFIERS).exists():
-        for key, tensor in load_file(place / CLASSIFIERS).items():
+    try:
+        for key, tensor in load_file(path).items() if path.exists() else ():
             level, number, name = key.split("/", 2)
             parts.setdefault(int(level), {}).setdefault(number, {})[name] = tensor
-    tensors = {}
-    for level, members in parts.items():
-        small = members.pop(SMALL, None)
-        classifiers = tuple(part for _, part in sorted(members.items(), key=lambda item: int(item[0])))
-        tensors[int(level)] = LevelTensors(classifiers or None, small)
-    return PathResult(curve, config, load_dataset(config), tensors, folder=place, is_complete=not is_unfinished(place))
+        tensors = {}
+        for of_level, members in parts.items():
+            small = members.pop(SMALL, None)
+            classifiers = tuple(part for _, part in sorted(members.items(), key=lambda item: int(item[0])))
+            tensors[of_level] = LevelTensors(classifiers or None, small)
+        return tensors
+    except (OSError, SafetensorError, ValueError) as error:
+        raise FolderError(f"{str(path)!r} cannot be read ({brief(error)}). Run mcprune path again.") from None

@@ -44,6 +44,8 @@ class PathResult:
         Where the path was written.
     is_complete : bool
         Every level was searched; else `resume_path` goes on, where there is a folder.
+    data : str or None
+        Fingerprint of the data, by which those that are loaded again are recognised; None without a folder.
     """
 
     def __init__(
@@ -57,8 +59,9 @@ class PathResult:
         function: Callable[..., object] | None = None,
         folder: Path | None = None,
         is_complete: bool = True,
+        data: str | None = None,
     ) -> None:
-        self.curve, self.config, self.folder, self.is_complete = curve, config, folder, is_complete
+        self.curve, self.config, self.folder, self.is_complete, self.data = curve, config, folder, is_complete, data
         self._rows, self._tensors, self._model, self._function = rows, tensors, model, function
 
     @property
@@ -123,6 +126,7 @@ class PathResult:
                     self._tensors.get(number, LevelTensors()),
                     copy.deepcopy(self._model),
                     self._function,
+                    self.data,
                 )
                 events = list(Callbacks([screen]).watch(running))
         finally:

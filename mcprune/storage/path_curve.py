@@ -130,7 +130,7 @@ class Curve:
         Raises
         ------
         FolderError
-            It is something else.
+            It is something else, or has no level.
         """
         try:
             known = {name: content[name] for name in ("name", "unit", "n_sites", "kind", "scored", "rows", "seconds")}
@@ -138,8 +138,10 @@ class Curve:
                 Level(**{**level, "indices": tuple(level["indices"]), "names": tuple(level["names"])})
                 for level in content["levels"]
             )
+            if not levels:
+                raise ValueError("no level")
             return cls(levels=levels, measure=content.get("measure", "accuracy"), **known)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise FolderError(
                 f"path.json is no path ({type(error).__name__}: {error}). Run mcprune path again."
             ) from None
