@@ -9,7 +9,7 @@ from typing import TypeVar
 from mcprune.chain.schedules import Schedule, parse, parse_temperature
 from mcprune.config import rules
 from mcprune.config.facts import Facts, Traits
-from mcprune.config.measures import ALL_SITES, COLUMN_SELECTORS, COMBINED
+from mcprune.config.measures import ALL_SITES, COLUMN_SELECTORS, COMBINED, INLINE, is_mask_file
 from mcprune.config.resolved import (
     AlphaSettings,
     ChainOptions,
@@ -160,9 +160,10 @@ def _rivals(starts: tuple[str, ...], facts: Facts) -> tuple[str, ...]:
 
 
 def _keep_schedule(search: Markov, facts: Facts, starts: tuple[str, ...], shares: tuple[float, ...]) -> KeepSchedule:
-    """Return n(t) as asked; where nothing is said, that of chains that start from masks of n sites."""
+    """Return n(t) as asked; where nothing is said, that of chains that start from masks within the budget."""
     schedule = search.keep_schedule
-    if not starts or not facts.is_single or search.is_set("keep_schedule"):
+    is_mask = len(starts) == 1 and is_mask_file(starts[0])
+    if not starts or not (facts.is_single or is_mask) or search.is_set("keep_schedule"):
         return schedule
     return schedule.but(until=rules.UNTIL * shares[1]) if starts[0] == ALL_SITES else schedule.but(kind="constant")
 
@@ -174,9 +175,11 @@ def _check_columns(start: Start, facts: Facts) -> None:
             f"--start {start}: {columns[0]} scores columns of the data, but the sites are {', '.join(sorted(facts.kinds))}. Choose a "
             "measure, such as obd."
         )
-    if (len(start.names) > 1 or columns or not start.measure) and start.names != (ALL_SITES,) and not facts.is_single:
+    if (len(start.names) > 1 or columns) and not facts.is_single:
+        names = "+".join("MASK" if name.startswith(INLINE) else name for name in start.names)
+        remedy = "name one mask or one measure" if len(start.names) > 1 else "leave --start out"
         raise ConfigError(
-            f"--start {start} needs one number of sites, but the budget is {facts.budget}. Give --keep one number, or leave --start out."
+            f"--start {names} needs one number of sites, but the budget is {facts.budget}. Give --keep one number, or {remedy}."
         )
 
 

@@ -102,9 +102,12 @@ def make_rows(plan: Plan, folds: Folds) -> EvaluationRows:
 
 
 def refined_event(masks: BoolArray, losses: FloatArray, batch: Batch) -> Refined:
-    """Return the comparison of a mask with the one that it refines, (2, N) from the latter; no exchange where it is not better."""
+    """Return the comparison of a mask with the one that it refines, (2, N) from the latter; no exchange where it is not better.
+
+    Under a bound on costs a site may come for none: of the dropped and the added ones the larger number counts.
+    """
     before, after = map(float, losses)
-    changed = int((masks[0] & ~masks[1]).sum()) if after < before else 0
+    changed = max(int((one & ~other).sum()) for one, other in (masks, masks[::-1])) if after < before else 0
     return Refined(before, after if changed else before, changed, len(batch.targets))
 
 

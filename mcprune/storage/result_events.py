@@ -123,7 +123,7 @@ class Playoff(Event):
 
 @dataclass(frozen=True)
 class Refined(Event):
-    """The mask that a run started from has been refined at the same number of sites, or stays where no better one was found.
+    """The mask that a run started from has been refined within the same budget, or stays where no better one was found.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ class Refined(Event):
     loss : float or None
         The same under the mask of the result: never above `start_loss`.
     exchanged : int, sites
-        Sites that were exchanged for others.
+        Sites that were exchanged for others; under a bound on costs the larger number of dropped and added ones.
     rows : int, rows
         Evaluation rows.
     """

@@ -12,6 +12,7 @@ from torch.nn.utils import prune
 import mcprune
 from mcprune.cli.main import main
 from mcprune.errors import ConfigError
+from mcprune.session.build.mask_files import external_mask
 
 ONE = {"threads": 1, "seed": 0}
 QUICK = {**ONE, "retrain_epochs": 1}
@@ -58,6 +59,44 @@ def test_a_search_that_ends_worse_gives_the_start_back(rows, trained):
     assert result.mask.indices.tolist() == [2, 5, 8]
     chain = mcprune.prune(*rows, model=trained, keep=3, frozen=True, temperature=10.0, epochs=3, start="all", **QUICK)
     assert chain.mask.indices.tolist() != [2, 5, 8]
+
+
+def kinds_kept(support):
+    return {"inputs": int(support[:10].sum()), "units": int(support[10:].sum())}
+
+
+SEVERAL = {"sites": "inputs,units", "finetune": "none", "compare": "no", "epochs": 3, **ONE}
+
+
+def test_a_mask_of_several_kinds_keeps_the_number_of_each(rows, trained):
+    start = np.isin(np.arange(26), [0, 1, 2, 10, 11, 12, 13])
+    result = mcprune.refine(start, *rows, model=trained, **SEVERAL)
+    assert kinds_kept(result.mask.support) == {"inputs": 3, "units": 4}
+    assert result.refined.loss < result.refined.start_loss
+    same = mcprune.refine(start, *rows, model=trained, keep={"inputs": 3, "units": 4}, **SEVERAL)
+    assert same.mask.indices.tolist() == result.mask.indices.tolist()
+    total = mcprune.refine(start, *rows, model=trained, keep=7, **SEVERAL)
+    assert total.mask.support.sum() == 7
+    says = r"keeps inputs=3,units=4, but this run keeps inputs=3,units=5\. Give --keep inputs=3,units=4"
+    with pytest.raises(ConfigError, match=says):
+        mcprune.refine(start, *rows, model=trained, keep={"inputs": 3, "units": 5}, **SEVERAL)
+
+
+def test_a_mask_is_refined_under_a_bound_on_costs(rows, trained):
+    start = np.isin(np.arange(26), [0, 1, 2, 10, 11, 12, 13])
+    cost = 3 * 4 + 4 + 4 * 2 + 2
+    result = mcprune.refine(start, *rows, model=trained, parameters=cost, **SEVERAL)
+    kept = kinds_kept(result.mask.support)
+    assert kept["inputs"] * kept["units"] + kept["units"] + kept["units"] * 2 + 2 <= cost
+    assert result.refined.loss < result.refined.start_loss
+    with pytest.raises(
+        ConfigError, match=r"has 26 parameters, but parameters=20\. Raise parameters, or give a smaller mask"
+    ):
+        mcprune.refine(start, *rows, model=trained, parameters=20, **SEVERAL)
+    with pytest.raises(
+        ConfigError, match=r"--start MASK\+fisher needs one number of sites, but the budget is parameters=26"
+    ):
+        mcprune.prune(*rows, model=trained, parameters=cost, start=f"{external_mask(start).text()}+fisher", **SEVERAL)
 
 
 def test_weights_that_torch_has_pruned(rows, trained):

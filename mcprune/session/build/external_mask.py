@@ -104,8 +104,8 @@ def _names_of(group: SiteGroup) -> list[str]:
 
 
 def _of_group(mask: BoolArray, group: SiteGroup, name: str, source: str) -> BoolArray:
-    """Return the mask of the sites of a group (size,): a unit or channel is kept where any of its weights is."""
-    if group.kind in ("units", "channels") and mask.ndim > 1:
+    """Return the mask of the sites of a group (size,): a unit, channel or neuron is kept where any of its weights is."""
+    if group.kind in ("units", "channels", "neurons") and mask.ndim > 1:
         mask = np.asarray(mask.reshape(len(mask), -1).any(axis=1))
     if mask.size != group.size:
         raise ConfigError(

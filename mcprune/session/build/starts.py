@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from mcprune.config.budgets import COST_UNITS, cost_number
 from mcprune.config.measures import ALL_SITES, COLUMN_SELECTORS, COMBINED, INLINE, is_mask_file
 from mcprune.config.resolved import MeasureSettings
 from mcprune.config.schema import Config
@@ -91,7 +92,7 @@ def _column_scores(plan: Plan, name: str) -> FloatArray:
 
 
 def settle_start(config: Config, sites: SiteMap, splits: Splits) -> Config:
-    """Return the configuration with what follows from its start: a mask says how many sites are kept where nothing else does.
+    """Return the configuration with what follows from its start: a mask says how many sites of each kind are kept where nothing else does.
 
     A pattern of weights starts from the largest ones where nothing else is said.
 
@@ -109,8 +110,17 @@ def settle_start(config: Config, sites: SiteMap, splits: Splits) -> Config:
     masks = [] if start is None else [name for name in start.names if is_mask_file(name)]
     if not masks or not is_open:
         return config
-    kept = np.flatnonzero(_mask_of(masks[0], sites, splits)).tolist()
+    mask = _mask_of(masks[0], sites, splits)
+    of_kinds = {kind: _kept_of(mask, kind, sites) for kind in dict.fromkeys(group.kind for group in sites.groups)}
+    if len(of_kinds) > 1 and min(of_kinds.values()) and splits.coding is None:
+        return config.replace(keep=of_kinds)
+    kept = np.flatnonzero(mask).tolist()
     return config.replace(keep=len(kept) if splits.coding is None else len(splits.coding.owners(kept)))
+
+
+def _kept_of(mask: BoolArray, kind: str, sites: SiteMap) -> int:
+    """Return how many sites of a kind a mask (N,) keeps."""
+    return sum(int(mask[group.start : group.stop].sum()) for group in sites.groups if group.kind == kind)
 
 
 def _mask_of(name: str, sites: SiteMap, splits: Splits) -> BoolArray:
@@ -146,9 +156,7 @@ def _start_mask(plan: Plan, name: str) -> StartMask:
         It is of other sites, or outside of the budget.
     """
     source, mask = _source_of(name), _mask_of(name, plan.sites, plan.splits)
-    kept, n = plan.space.counted(mask), plan.keep
-    if plan.space.is_count and kept != n:
-        raise ConfigError(f"start: {source} keeps {kept:,} sites, but this run keeps {n:,}. Give --keep {kept}.")
+    _check_budget(plan, source, mask)
     if not plan.space.allowed(mask):
         raise ConfigError(
             f"start: {source} has not pattern={plan.space.pattern.text}. Give a mask that has it."
@@ -156,3 +164,31 @@ def _start_mask(plan: Plan, name: str) -> StartMask:
             else f"start: {source} contradicts the sites that must be kept or dropped, or leaves a layer empty. Name others."
         )
     return StartMask(source, mask)
+
+
+def _check_budget(plan: Plan, source: str, mask: BoolArray) -> None:
+    """Refuse a mask (N,) that keeps another number of sites than the run, or costs more.
+
+    Raises
+    ------
+    ConfigError
+    """
+    space = plan.space
+    kept, n = space.counted(mask), plan.keep
+    if space.is_count and kept != n:
+        raise ConfigError(f"start: {source} keeps {kept:,} sites, but this run keeps {n:,}. Give --keep {kept}.")
+    counts = () if space.is_count else space.budget.counts
+    own = {count.name: _kept_of(mask, count.name, space.sites) for count in counts}
+    if any(own[count.name] != count.n for count in counts):
+        numbers = ",".join(f"{kind}={number}" for kind, number in own.items())
+        asked = ",".join(f"{count.name}={count.n}" for count in counts)
+        raise ConfigError(f"start: {source} keeps {numbers}, but this run keeps {asked}. Give --keep {numbers}.")
+    for cost, value in zip(
+        space.budget.costs, space.costs_of(mask).tolist() if space.budget.costs else (), strict=True
+    ):
+        if value > cost.limit:
+            amount, limit = (cost_number(one, cost.unit) for one in (value, cost.limit))
+            option = "keep" if cost.costs is None else cost.unit
+            raise ConfigError(
+                f"start: {source} has {amount} {COST_UNITS[cost.unit]}, but {option}={limit}. Raise {option}, or give a smaller mask."
+            )
