@@ -94,7 +94,9 @@ def _fused(gated: GatedModel, objective: Objective, problem: EvaluationProblem) 
 REGISTRY: Mapping[str, Callable[[GatedModel, Objective, EvaluationProblem], Evaluator]] = MappingProxyType(
     {
         "fused": _fused,
-        "suffix": lambda gated, objective, problem: SuffixEvaluator(gated, objective, max_memory=problem.max_memory),
+        "suffix": lambda gated, objective, problem: SuffixEvaluator(
+            gated, objective, max_memory=problem.max_memory, early_reject=problem.early_reject
+        ),
         "incremental": lambda gated, objective, problem: IncrementalEvaluator(
             gated, objective, max_memory=problem.max_memory
         ),

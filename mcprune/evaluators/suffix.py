@@ -2,20 +2,24 @@
 
 The operations are those of the canonical evaluator, one candidate at a time, so on a CPU a batch that is run whole gives the same bits.
 A batch whose activations are larger than the processor's caches is cut into parts, those with the highest losses first: a candidate
-that cannot be accepted any more after some of them is rejected there.
+that cannot be accepted any more after some of them is rejected there. On request one that will hardly be accepted is, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
+from mcprune.errors import ModelError
 from mcprune.evaluators.base import gates_of
+from mcprune.evaluators.compiled import mlp_kernels
 from mcprune.evaluators.full import activation_width
 from mcprune.evaluators.replay import Recording, Replay
 from mcprune.models.modes import evaluating
@@ -33,6 +37,16 @@ FEWEST = 16
 ROUNDING = {"parts": 1e-5, "stacks": 2e-5}
 # A candidate must be above its limit by so many errors to be rejected before its last row.
 CLEAR = 4.0
+# Early rejection on request tests the mean after these shares of the batch, but not before so many rows.
+LOOKS, LEAST_SEEN = (1 / 8, 1 / 4, 1 / 2), 128
+
+
+class _Seen(NamedTuple):
+    """Sums over the rows that a candidate has passed: of the changes of their losses, of the squares, and how many rows."""
+
+    drift: float = 0.0
+    spread: float = 0.0
+    rows: int = 0
 
 
 class SuffixEvaluator:
@@ -51,6 +65,9 @@ class SuffixEvaluator:
         Whether to evaluate candidates that start at the same call as one batch; by default on a GPU only.
     widest : int
         Numbers in the widest output of a part of the rows; a batch of at most two parts is run whole.
+    early_reject : float, optional
+        Probability of rejecting a candidate early that the whole batch would accept, as for `FusedEvaluator`; rows stay in their
+        order. None: a candidate is rejected early only where this is certain.
 
     Attributes
     ----------
@@ -61,7 +78,8 @@ class SuffixEvaluator:
     Raises
     ------
     ModelError
-        At the first `begin`: the model cannot be replayed; the message says why.
+        At the first `begin`: the model cannot be replayed; the message says why. With `early_reject`: the objective is no mean over
+        rows.
 
     Notes
     -----
@@ -80,12 +98,19 @@ class SuffixEvaluator:
         max_memory: int = 2**30,
         stacks: bool | None = None,
         widest: int = WIDEST,
+        early_reject: float | None = None,
     ) -> None:
         self.gated, self.objective, self.max_memory, self.widest = gated, objective, max_memory, widest
-        self.error = 0.0
+        self.error, self.early_reject = 0.0, early_reject
         loss = loss_of(objective)
-        is_mean = isinstance(objective, CrossEntropy | MeanLoss) and (objective.lower_bound or 0.0) >= 0.0
-        self._row_loss: RowLoss | None = loss if is_mean and objective.lower_bound is not None else None
+        is_mean = isinstance(objective, CrossEntropy | MeanLoss)
+        self._is_bounded = is_mean and objective.lower_bound is not None and objective.lower_bound >= 0.0
+        self._row_loss: RowLoss | None = loss if self._is_bounded or (is_mean and early_reject is not None) else None
+        if early_reject is not None and self._row_loss is None:
+            raise ModelError(
+                f"the objective {objective.name!r} is no mean over rows, so some of them say nothing of all"
+            )
+        self._quantile = NormalDist().inv_cdf(1.0 - (early_reject or 0.0) / len(LOOKS)) if early_reject else 0.0
         self._stacks = stacks
         self._replay: Replay | None = None
         self._can_cut: bool | None = None
@@ -115,6 +140,7 @@ class SuffixEvaluator:
         self.error = ROUNDING.get(is_rounded, 0.0)
         self.recordings = [[Recording() for _ in self.parts] for _ in position]
         self._loss = np.empty(len(position))
+        self._base: dict[int, list[torch.Tensor]] = {}  # what each row of each part adds to a replica's loss
         for replica, own in enumerate(gates):
             self._record(replica, 0, own)
 
@@ -170,12 +196,15 @@ class SuffixEvaluator:
         """Cut the batch into parts, the rows with the highest losses first, or leave it whole."""
         rows = len(self.targets)
         most = max(FEWEST, self.widest // max(1, self.replay.width))
-        if self._can_cut is False or self.stacks or self.features.is_cuda or rows <= 2 * most:
+        self._looks = (
+            [] if self.early_reject is None else [r for r in (round(p * rows) for p in LOOKS) if r >= LEAST_SEEN]
+        )
+        is_short = rows <= 2 * most and not self._looks
+        if self._can_cut is False or self.stacks or self.features.is_cuda or is_short:
             self._order, self.parts, self._cut = None, [self.features], None
             return
         if self.features is not self._cut:
-            bounds = np.linspace(0, rows, -(-rows // most) + 1).round().astype(int).tolist()
-            cut = [slice(first, last) for first, last in pairwise(bounds)]
+            cut = list(_slices([0, *self._looks, rows], most))
             with evaluating(self.gated.model):
                 logits = self._in_parts(cut, gates)
             if logits is None:
@@ -183,7 +212,7 @@ class SuffixEvaluator:
                 self._lay_out(gates)
                 return
             order = torch.arange(rows)
-            if self._row_loss is not None:
+            if self.early_reject is None and self._row_loss is not None:
                 order = torch.argsort(self._row_losses(logits, order), descending=True, stable=True)
             self._order, self._cut = order, self.features
             self._rows = [order[part] for part in cut]
@@ -215,6 +244,9 @@ class SuffixEvaluator:
                 for recording, rows in zip(self.recordings[replica], self.parts, strict=True)
             ]
         self._loss[replica] = self._whole_loss(outputs)
+        if self._looks and self._order is not None:
+            pairs = zip(outputs, self._rows, strict=True)
+            self._base[replica] = [self._row_losses(logits, rows) for logits, rows in pairs]
 
     def _whole_loss(self, outputs: list[torch.Tensor]) -> float:
         """Return the loss from the outputs of all parts."""
@@ -223,15 +255,33 @@ class SuffixEvaluator:
 
     def _evaluate(self, replica: int, start: int, gates: torch.Tensor, limit: float) -> float:
         """Return L_cla of a candidate, or a number above its limit."""
-        outputs, loss = [], 0.0
+        outputs: list[torch.Tensor] = []
+        loss, seen = 0.0, _Seen()
+        can_reject = np.isfinite(limit) and self._row_loss is not None and self._order is not None
         bound = limit + CLEAR * self.error * max(1.0, abs(limit))
         for number, (recording, rows) in enumerate(zip(self.recordings[replica], self.parts, strict=True)):
             outputs.append(self.replay.run(recording, gates, rows, start))
-            if np.isfinite(limit) and self._row_loss is not None and self._order is not None:
-                loss += float(self._row_losses(outputs[-1], self._rows[number]).sum())
-                if loss > bound:
-                    return loss
+            if not can_reject:
+                continue
+            losses = self._row_losses(outputs[-1], self._rows[number])
+            loss += float(losses.sum())
+            if self._is_bounded and loss > bound:
+                return loss
+            if self._looks:
+                seen = self._passed(seen, losses - self._base[replica][number])
+                if seen.rows in self._looks and self._is_hopeless(seen, limit - self._loss[replica]):
+                    return float(self._loss[replica] + seen.drift / seen.rows)
         return self._whole_loss(outputs)
+
+    def _passed(self, seen: _Seen, changes: torch.Tensor) -> _Seen:
+        """Return the sums with the rows of one more part, whose changes of what they add to the loss (B,) are given."""
+        of_rows = changes * len(self.targets)  # the mean of all rows is the change of the loss
+        sums = float(of_rows.sum()), float((of_rows * of_rows).sum())
+        return _Seen(seen.drift + sums[0], seen.spread + sums[1], seen.rows + len(changes))
+
+    def _is_hopeless(self, seen: _Seen, room: float) -> bool:
+        rows, total = seen.rows, len(self.targets)
+        return bool(mlp_kernels._is_hopeless(seen.drift, seen.spread, rows, total, room, self._quantile))
 
     def _row_losses(self, logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return what rows add to the loss of the batch."""
@@ -257,3 +307,10 @@ class SuffixEvaluator:
         each = sum(self.replay.bytes(len(self.targets)).values())
         floats = 2 * self.features.numel() + len(self.targets) * (sites + activation_width(self.gated, self.features))
         return max(1, self.max_memory // max(4 * floats + each, 1))
+
+
+def _slices(bounds: list[int], most: int) -> Iterator[slice]:
+    """Give the rows of each part: those between two bounds, in parts of about the same size of at most `most` rows."""
+    for first, last in pairwise(bounds):
+        inner = np.linspace(first, last, -(-(last - first) // most) + 1).round().astype(int).tolist()
+        yield from (slice(one, other) for one, other in pairwise(inner))

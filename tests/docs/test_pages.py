@@ -24,6 +24,7 @@ TUTORIALS = [
     "transformers.md",
     "how-many.md",
     "black-box.md",
+    "which-bytes.md",
     "sensors.md",
 ]
 # A block may name packages of an extra, without which it is not run.

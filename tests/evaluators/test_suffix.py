@@ -7,6 +7,7 @@ from deep_models import Pairs, Shared, TorchEncoder, Transformer
 from torch import nn
 
 from mcprune.chain import moves, state
+from mcprune.errors import ModelError
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.evaluators.suffix import SuffixEvaluator
 from mcprune.models.mlp import MLP
@@ -175,6 +176,51 @@ def test_the_rows_with_the_highest_losses_are_in_front(problem):
 def suffix_position(suffix):
     """The position of the first replica, as `pair` draws it."""
     return np.random.default_rng(3).normal(0.0, 2.0, (2, suffix.gated.sites.size))[0]
+
+
+def test_early_rejection_on_request_is_rarely_wrong_and_saves_parts(problem, monkeypatch):
+    """A candidate just within its limit is rejected with about the probability that is asked for; a poor one after few rows."""
+    monkeypatch.setattr("mcprune.evaluators.suffix.LEAST_SEEN", 8)
+    case, current, full, suffix = cut(problem, early_reject=0.2)
+    plan = moves.move_plan(toggle=1.0, exchange=1.0)
+    batch = moves.propose(current, 40, plan=plan, delta=3.0, sharpness=np.inf, seed=0, chains=np.arange(2))
+    expected = full.losses(current, batch)
+    runs, run = [], suffix.replay.run
+    suffix.replay.run = lambda *args, **more: (runs.append(1), run(*args, **more))[1]
+    wrong = 0
+    for turn in range(6):
+        order = torch.randperm(90, generator=torch.Generator().manual_seed(turn))
+        suffix.begin(case.x[order], case.y[order], current.position, np.inf)
+        assert [len(rows) for rows in suffix.parts] == [11, 11, 12, 11, 15, 15, 15]
+        losses = suffix.losses(current, batch, expected + 1e-4)
+        is_whole = losses <= expected + 1e-4
+        np.testing.assert_allclose(losses[is_whole], expected[is_whole], rtol=1e-5)
+        wrong += int((~is_whole).sum())
+    assert 0 < wrong < 0.2 * 6 * 80
+    far = np.broadcast_to(suffix.current()[:, None] - 2 * np.ptp(expected), expected.shape)
+    runs.clear()
+    assert (suffix.losses(current, batch, far) > far).all()
+    staged = len(runs)
+    exact = SuffixEvaluator(suffix.gated, CrossEntropy(), widest=16 * 48)
+    exact.begin(suffix.features, suffix.targets, current.position, np.inf)
+    exact.replay.run = lambda *args, _run=exact.replay.run, **more: (runs.append(1), _run(*args, **more))[1]
+    runs.clear()
+    exact.losses(current, batch, far)
+    assert staged < 0.5 * len(runs)
+    np.testing.assert_allclose(
+        suffix.losses(current, batch), full.losses(current, batch), rtol=1e-5
+    )  # without limits: whole
+
+
+def test_early_rejection_needs_a_mean_over_rows_and_rows_enough(problem):
+    with pytest.raises(ModelError, match="the objective 'error' is no mean over rows"):
+        cut(problem, ErrorRate, early_reject=0.1)
+    _, current, full, suffix = pair(Transformer, FC1, (12,), problem, np.inf, early_reject=0.1)
+    batch = moves.propose(
+        current, 9, plan=moves.move_plan(toggle=1.0), delta=1.0, sharpness=np.inf, seed=0, chains=np.arange(2)
+    )
+    assert len(suffix.parts) == 1  # 90 rows are too few for the test
+    np.testing.assert_array_equal(suffix.losses(current, batch, np.zeros((2, 9))), full.losses(current, batch))
 
 
 def test_rows_that_depend_on_each_other_are_not_cut(problem):

@@ -261,7 +261,7 @@ def test_staged_decisions_are_said_and_need_what_can_make_them(quick, tmp_path):
     told = list(run(quick(out=str(tmp_path / "run"), early_reject=0.03)))
     assert any("0.03" in event.text for event in told if event.kind == "note")
     assert len(told[-1].indices) == 16
-    for changes in ({"evaluator": "full"}, {"activation": "gelu"}):
+    for changes in ({"evaluator": "full"}, {"objective": "error"}):
         with pytest.raises(mcprune.McpruneError, match="--early-reject"):
             next(run(quick(out=str(tmp_path / "other"), early_reject=0.01, **changes)))
     assert not (tmp_path / "other").exists()

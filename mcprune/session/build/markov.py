@@ -29,6 +29,8 @@ from mcprune.session.build.starts import make_starts, scorer_of
 from mcprune.sites.space import SearchSpace
 from mcprune.types import IntArray
 
+# Evaluators that can reject a candidate after a part of the rows, the faster first.
+STAGED = ("fused", "suffix")
 # Sites that are tried before a block; the number of sites from which a pool is bounded, and the bounds.
 FALLING = (
     16  # with a frozen classifier, blocks make fewer decisions by this factor while n(t) falls, so that it falls faster
@@ -132,7 +134,7 @@ def _own_evaluators(plan: Plan) -> tuple[Evaluator, Canonical]:
     problem = evaluation_problem(plan)
     canonical = make_canonical(problem)
     if rate:
-        if name not in ("auto", "fused"):
+        if name not in ("auto", *STAGED):
             raise ConfigError(
                 f"--early-reject cannot use --evaluator {name}, which sees every row. Leave --evaluator out."
             )
@@ -140,12 +142,14 @@ def _own_evaluators(plan: Plan) -> tuple[Evaluator, Canonical]:
     if name != "auto":
         return select_by_name(name, problem, canonical), canonical
     if rate:
-        fused = examine("fused", problem, canonical)
-        if fused.evaluator is None:
-            raise ModelError(
-                f"--early-reject needs the evaluator 'fused', which is not usable in this run: {fused.reason}."
-            )
-        return fused.evaluator, canonical
+        for candidate in (staged := [examine(one, problem, canonical) for one in STAGED]):
+            if candidate.evaluator is not None:
+                return candidate.evaluator, canonical
+        reasons = "; ".join(f"{one.name}: {one.reason}" for one in staged)
+        raise ModelError(
+            f"--early-reject needs the evaluator {' or '.join(STAGED)}, and neither is usable in this run: {reasons}. Leave --early-reject "
+            "out."
+        )
     evaluator, why = choose(problem, canonical)
     if why:
         plan.notes.append(f"evaluator: {why}")

@@ -46,8 +46,8 @@ def test_who_does_not_serve_says_why(capsys):
         (["run", "--data", "wine", "--evaluator", "fused", "--activation", "gelu"], "see `mcprune evaluators`"),
         (["run", "--data", "wine", "--evaluator", "graph", "--early-reject", "0.01"], "cannot use --evaluator graph"),
         (
-            ["run", "--data", "wine", "--activation", "gelu", "--early-reject", "0.01"],
-            "--early-reject needs the evaluator 'fused'",
+            ["run", "--data", "wine", "--objective", "error", "--early-reject", "0.01"],
+            "--early-reject needs the evaluator fused or suffix, and neither is usable in this run: fused: ",
         ),
         (["run", "--data", "wine", "--evaluator", "numba"], "'full', 'suffix', 'incremental', 'fused' or 'graph'"),
         (["evaluators", "--json"], "Leave them out of mcprune evaluators"),
@@ -79,9 +79,13 @@ def test_a_random_model_ends_before_anything_is_written_and_staged_names_are_che
     torch.manual_seed(0)
     with pytest.raises(ModelError, match="Random is random in evaluation mode"):
         mcprune.prune(mcprune_pair(), keep=2, model=Random())
-    plan = make_plan(make_config(data="wine", early_reject=0.01, evaluator="suffix"), mcprune_data())
+    plan = make_plan(make_config(data="wine", early_reject=0.01, evaluator="incremental"), mcprune_data())
     with pytest.raises(ConfigError, match="sees every row"):
         make_evaluators(plan)
+    for options, name in (({}, "fused"), ({"activation": "gelu"}, "suffix"), ({"evaluator": "suffix"}, "suffix")):
+        plan = make_plan(make_config(data="wine", early_reject=0.01, **options), mcprune_data())
+        assert make_evaluators(plan)[0].name == name
+        assert make_evaluators(plan)[0].early_reject == 0.01
 
 
 def mcprune_pair():
