@@ -29,8 +29,8 @@ from mcprune.objectives.losses import MeanLoss, RowLoss, loss_of
 from mcprune.sites.gates import GatedModel
 from mcprune.types import Float32Array, FloatArray
 
-# Numbers in the widest output of a part of the rows: 1 MB, about a core's second cache.
-WIDEST = 2**18
+# Numbers in the widest output of a part of the rows: 2 MB, about a core's second cache.
+WIDEST = 2**19
 # A part has so many rows at least: fewer cost their calls, not their products.
 FEWEST = 16
 # Parts of a batch, and passes over stacked candidates, round otherwise than the batch by itself.
