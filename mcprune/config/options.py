@@ -271,7 +271,7 @@ def in_sections(options: Mapping[str, object]) -> dict[str, dict[str, object]]:
                 continue
             owners = " or ".join(f"--method {other}" for other in entry.methods)
             raise ConfigError(
-                f"{entry.flag} does nothing under --method {method}: it belongs to {owners}; leave it out, or change that"
+                f"{entry.flag} does nothing under --method {method}: it belongs to {owners}. Leave it out, or change that."
             )
         nested.setdefault(entry.section, {})[entry.field] = value
     return nested

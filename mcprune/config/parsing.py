@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import math
+import re
 from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import SupportsFloat
@@ -38,6 +39,8 @@ NEEDED = {
     "list_type": "a list",
     "dict_type": "a mapping",
 }
+# Where the remedy begins in the text of an error, if it has one.
+REMEDY = re.compile(r"[;.] (?=(?:write|give|leave|correct|choose|the \w+ are)\b)", re.IGNORECASE)
 UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
@@ -145,6 +148,12 @@ def requirement(kind: str, context: Mapping[str, object], message: str) -> str:
         return f"{NEEDED[kind].format(**plain)} is needed"
     text = message.removeprefix("Value error, ").rstrip(". ")
     return text[0].lower() + text[1:] if text[:1].isupper() and not text[1:2].isupper() else text
+
+
+def cause_and_remedy(text: str) -> tuple[str, str]:
+    """Return the two parts of an error's text, without the period at the end; the remedy is empty where there is none."""
+    cause, *remedy = REMEDY.split(text.rstrip("."), maxsplit=1)
+    return cause, "".join(remedy)
 
 
 def objective_text(value: object) -> object:

@@ -20,7 +20,7 @@ from mcprune.config.options import (
     in_sections,
     option,
 )
-from mcprune.config.parsing import requirement
+from mcprune.config.parsing import cause_and_remedy, requirement
 from mcprune.config.sections.base import Section
 from mcprune.config.sections.data import Data
 from mcprune.config.sections.gradient import Gradient
@@ -50,10 +50,6 @@ PRESETS: dict[str, dict[str, object]] = {
         "mask_noise": 0.0,
     },
 }
-
-
-# Where the remedy begins in the text of an error, if it has one.
-REMEDY = re.compile(r"[;.] (?=(?:write|give|leave|correct|choose|the \w+ are)\b)", re.IGNORECASE)
 
 
 def _method_of(search: object) -> object:
@@ -269,20 +265,23 @@ def refusal(error: ValidationError, options: Mapping[str, object], section: str 
     text = requirement(first["type"], first.get("ctx", {}), first["msg"])
     if entry is OPTIONS["method"]:
         text = f"{_one_of(METHODS)} is needed"
-    parts = REMEDY.split(text, maxsplit=1)
-    cause, remedy = parts[0], parts[1] if len(parts) > 1 else ""
-    if len(fields) > 1 and not remedy.startswith("write "):  # a part of an option of several
+    cause, remedy = cause_and_remedy(text)
+    value = options.get(name)
+    found = repr(value) if name in options else ""
+    if len(fields) > 1 and fields[1].isdigit():  # an element of a list
+        found = f"{first['input']!r} in {found}" if found and str(first["input"]) != str(value) else found
+    elif len(fields) > 1 and not remedy.startswith("write "):  # a part of an option of several
         cause = f"{fields[1].rstrip('_')}: {cause}"
-    if name in options and not re.search(r"\bgot ", cause) and f"{name}={options[name]}" not in cause:
-        cause += f", got {options[name]!r}"
+    is_named = f"{name}={value}" in cause or (isinstance(value, str) and found in cause)
+    if found and not is_named and not re.search(r"\bgot ", cause):
+        cause += f", got {found}"
     return ConfigError(_two_sentences(f"{name}: {cause}", remedy, entry))
 
 
 def _two_sentences(cause: str, remedy: str, entry: Option | None) -> str:
-    meaning = "" if entry is None or not entry.meaning else f"{entry.flag}: {entry.meaning}"
-    if remedy:
-        return f"{cause}. {remedy[0].upper()}{remedy[1:]}{meaning and f' ({meaning})'}."
-    return f"{cause}. {f'Choose another value of {meaning}' if meaning else 'Choose another value'}."
+    place = "" if entry is None else f" of {entry.flag} (mcprune run --help-all explains it)"
+    remedy = remedy or f"choose another value{place}"
+    return f"{cause}. {remedy[0].upper()}{remedy[1:]}."
 
 
 def _one_of(names: Iterable[str]) -> str:

@@ -137,7 +137,7 @@ def check_options(config: Config) -> None:
     for name, (owner, here) in unused(config).items():
         if config.is_set(name) and config.value(name) not in (None, False):
             raise ConfigError(
-                f"{option(name)} does nothing under {here}: it belongs to {owner}; leave it out, or change that"
+                f"{option(name)} does nothing under {here}: it belongs to {owner}. Leave it out, or change that."
             )
     _check_trained(config)
     _check_finetune(config)

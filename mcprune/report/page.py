@@ -102,6 +102,10 @@ class Page:
         """Add titles with their texts, and a verdict; `kind` is "holds", "not" or empty and gives the verdict's colour."""
         self._add("entries", list(pairs), verdict, kind)
 
+    def terms(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Add terms with what they mean."""
+        self._add("terms", list(pairs))
+
     def figure(self, figure: Figure) -> None:
         """Add a figure, a dictionary with `data` and `layout`."""
         name = f"figure{len(self._figures)}"

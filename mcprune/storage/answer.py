@@ -141,8 +141,9 @@ def simpler_way(scores: Sequence[Scored], playoff: Playoff | None, task: str = "
     if model is not None and magnitude is not None and is_near:
         behind, error = float(magnitude.behind or 0.0), float(magnitude.behind_error or 0.0)
         if behind <= error:
-            gap = f"{short(abs(behind))} +- {short(error)} {'behind' if behind > 0 else 'ahead'}" if behind else "level"
-            ways.append(f"{magnitude.name} ({gap} in {measure_name(task, 'test')})")
+            measure = measure_name(task, "test")
+            gap = f"{short(abs(behind))} +- {short(error)} {'lower' if behind > 0 else 'higher'}"
+            ways.append(f"{magnitude.name} ({measure} {gap})" if behind else f"{magnitude.name} (the same {measure})")
     if playoff is not None:
         best = playoff.finalists[0]
         if not best.name.startswith(OF_CHAIN):

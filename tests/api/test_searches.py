@@ -82,10 +82,10 @@ def test_options_of_a_search_have_one_place(rows):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: mcprune.Markov(delta="wide"), "delta: .*'wide'.*--delta: "),
+        (lambda: mcprune.Markov(delta="wide"), r"delta: .*'wide' is not a number\. Write a number, "),
         (
             lambda: mcprune.Markov(move_sites=0),
-            r"move_sites: at least 1 is needed, got 0\. Choose another value of --move-sites: ",
+            r"move_sites: at least 1 is needed, got 0\. Choose another value of --move-sites \(",
         ),
         (
             lambda: mcprune.Markov(keep_schedule="geometric:2"),

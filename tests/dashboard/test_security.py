@@ -176,7 +176,7 @@ def test_what_is_out_of_range_is_clamped_and_said(paused, name, given, becomes):
 @pytest.mark.parametrize(
     ("knobs", "said"),
     [
-        ({"moves": "x"}, "moves takes shares by name, such as {"),
+        ({"moves": "x"}, "moves takes shares by name, but got 'x'. Give shares such as {"),
         ({"moves": None}, "moves takes shares by name"),
         ({"temperature": "abc"}, "'abc' is not a number"),
         ({"adapt_delta": 0.3, "moves": {"exchange": 1}}, "give uniform, block or site a share"),

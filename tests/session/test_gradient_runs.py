@@ -203,7 +203,7 @@ def test_options_that_conflict_or_do_not_fit_the_run(options, words, quick, tmp_
     ],
 )
 def test_a_lambda_that_overflows_is_refused(kind, name, value):
-    with pytest.raises(ConfigError, match=rf"alpha: {name}: .*got .*\. Choose another value of --alpha: "):
+    with pytest.raises(ConfigError, match=rf"alpha: {name}: .*got .*\. Choose another value of --alpha \("):
         make_config(method="gradient", alpha=f"{kind}:{name}={value}")
 
 

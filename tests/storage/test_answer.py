@@ -79,8 +79,11 @@ def test_a_simpler_way_is_named_within_one_standard_error():
     assert simpler_way(ROWS, None) == ""  # .0103 behind, at an error of .004
     near = [*ROWS[:-1], replace(ROWS[-1], behind=0.003)]
     assert simpler_way(near, None) == (
-        "A simpler way does as well within one standard error: first-layer magnitude (.003 +- .004 behind in test accuracy)."
+        "A simpler way does as well within one standard error: first-layer magnitude (test accuracy .003 +- .004 lower)."
     )
+    ahead, same = (simpler_way([*ROWS[:-1], replace(ROWS[-1], behind=behind)], None) for behind in (-0.003, 0.0))
+    assert ahead.endswith(": first-layer magnitude (test accuracy .003 +- .004 higher).")
+    assert same.endswith(": first-layer magnitude (the same test accuracy).")
     text = simpler_way(ROWS, PLAYOFF)
     assert "l1 without a chain (0.0030 +- 0.0040 behind in loss)" in text
     assert "forest" not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from mcprune.chain.schedules import Schedule, parse, parse_temperature
-from mcprune.config.knobs import knob_field, knob_limits, knob_meaning
-from mcprune.config.parsing import requirement
+from mcprune.config.knobs import knob_field, knob_limits
+from mcprune.config.parsing import cause_and_remedy, requirement
 from mcprune.errors import ConfigError, McpruneError
 from mcprune.methods.base import AnyMethod
 from mcprune.methods.markov.method import SteeredChain
@@ -193,18 +194,16 @@ def _checked(name: str, value: object, ends: tuple[float | None, float | None]) 
         return None, ""
     note = ""
     if name == "moves" and not isinstance(value, dict):
-        raise ConfigError(
-            f'moves takes shares by name, such as {{"exchange": 3, "toggle": 1}}, but got {_brief(value)}. It is: {knob_meaning(name)}'
-        )
+        raise ConfigError(f"moves takes shares by name, but got {_brief(value)}. {_remedy(name, ends)}.")
     if (
         isinstance(value, bool)
         or value is None
         or (isinstance(value, str) and (name not in SCHEDULED or len(value) > 80))
     ):
-        raise ConfigError(f"{name} takes a number, but got {_brief(value)}. It is: {knob_meaning(name)}")
+        raise ConfigError(f"{name} takes a number, but got {_brief(value)}. {_remedy(name, ends)}.")
     if isinstance(value, int | float):
         if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{name} must be finite, but got {value}. It is: {knob_meaning(name)}")
+            raise ConfigError(f"{name} must be finite, but got {value}. {_remedy(name, ends)}.")
         low, high = ends
         inside = value if low is None or value >= low else low
         inside = inside if high is None or inside <= high else high
@@ -216,20 +215,31 @@ def _checked(name: str, value: object, ends: tuple[float | None, float | None]) 
     try:
         checked = TypeAdapter(field.rebuild_annotation()).validate_python(value)
     except (ValidationError, ConfigError) as error:
-        text = str(error).rstrip(".")
+        text = str(error)
         if isinstance(error, ValidationError):
             first = error.errors(include_url=False)[0]
             text = requirement(first["type"], first.get("ctx", {}), first["msg"])
-        got = "" if isinstance(value, str) and repr(value) in text else f", but got {_brief(value)}"
-        raise ConfigError(f"{name}: {text}{got}. It is: {knob_meaning(name)}") from None
+        cause, remedy = cause_and_remedy(text)
+        is_named = re.search(r"\bgot ", cause) or (isinstance(value, str) and repr(value) in cause)
+        got = "" if is_named else f", but got {_brief(value)}"
+        remedy = remedy or _remedy(name, ends)
+        raise ConfigError(f"{name}: {cause}{got}. {remedy[0].upper()}{remedy[1:]}.") from None
     if name in SCHEDULED:
         schedule = _schedule(name, checked)
         low, high = ends
         both = (schedule.start, schedule.end)
         if min(both) < (low or 0.0) or (high is not None and max(both) > high):
-            raise ConfigError(f"{name}: {checked} leaves the range {low:g} to {high:g}. It is: {knob_meaning(name)}")
+            raise ConfigError(f"{name}: {checked} leaves the range. {_remedy(name, ends)}.")
         checked = _plain(schedule)
     return checked, note
+
+
+def _remedy(name: str, ends: tuple[float | None, float | None]) -> str:
+    """Return the remedy for a value that the knob does not take."""
+    low, high = ends
+    if name == "moves":
+        return 'Give shares such as {"exchange": 3, "toggle": 1}'
+    return "Give another number" if low is None or high is None else f"Give a number from {low:g} to {high:g}"
 
 
 def _brief(value: object) -> str:

@@ -71,9 +71,7 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, results: Result
         page.callout(text)
     page.paragraph(
         f"{len(runs)} of {len(jobs.jobs)} runs; {bench.seconds:g} s for each search, seeds {', '.join(map(str, bench.seeds))}; "
-        f"{machine['cores']} cores, mcprune {machine['mcprune']}, torch {machine['torch']}. The chain's time includes the short "
-        "trials that learn how many epochs fit; that of the gradient path includes the timing of its steps, and of auto the pilots. "
-        "Retraining is not part of it.",
+        f"{machine['cores']} cores, mcprune {machine['mcprune']}, torch {machine['torch']}."
     )
     for text in bench_table.weights_line(results):
         page.paragraph(f"{text[0].upper()}{text[1:]}.", quiet=False)
@@ -92,13 +90,8 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, results: Result
             page.table(bench_table.time_header(reached), [bench_table.time_cells(row) for row in reached])
         if text := bench_table.never_line(rows):
             page.paragraph(text)
-    page.paragraph(
-        "not retrained, retrained: test accuracy of the hard mask with the classifier of the search, and of a fresh one on what is kept; "
-        "spread: standard deviation over seeds; |sum - n|: of the gates before hardening; kept before: gates above one half then; decided: "
-        "gates within .01 of 0 or 1 then; Mforwards: millions of rows through the classifier, a row of backprop counting three and a "
-        "candidate all rows of its batch, whatever the evaluator saves; overlap: mean Jaccard overlap of two seeds' masks; "
-        "cut: runs that the clock ended before their last epoch."
-    )
+    with page.fold("What the columns are"):
+        page.terms(bench_table.TERMS)
     styles = {method: Style.of(place) for place, method in enumerate(bench.methods)}
     keep = next(keep for keep in bench.keeps if any(run.n == keep for run in runs.values()))
     mine = {method: runs_of(jobs, runs, method, keep) for method in bench.methods}

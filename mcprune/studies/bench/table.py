@@ -13,6 +13,26 @@ HEADER = [
     "method", "not retrained", "retrained", "spread", "|sum - n|", "kept before", "decided", "seconds", "Mforwards", "epochs", "overlap",
 ]  # fmt: skip
 
+# What each column is, for the page and the screen.
+TERMS = (
+    ("not retrained", "test accuracy of the hard mask with the classifier of the search"),
+    ("retrained", "test accuracy of a fresh classifier on what is kept: by it the methods are ranked"),
+    ("spread", "standard deviation of it over the seeds"),
+    ("|sum - n|", "how far the sum of the gates was from n before hardening"),
+    ("kept before", "gates above one half before hardening"),
+    ("decided", "share of the gates within .01 of 0 or 1 before hardening"),
+    (
+        "seconds",
+        "of the search, without retraining; with the short trials that learn how many epochs fit, and under auto the pilots",
+    ),
+    (
+        "Mforwards",
+        "millions of rows through the classifier; a row of backprop counts three, a candidate all rows of its batch",
+    ),
+    ("overlap", "mean Jaccard overlap of the masks of two seeds"),
+    ("cut", "behind a method: runs that the clock ended before their last epoch"),
+)
+
 
 def cells(row: MethodRow) -> list[str]:
     """Return the figures of a method as text."""
@@ -90,15 +110,19 @@ def print_tables(results: Results, output: Output) -> None:
         *(line for one in results["ranking"] if one["text"] for line in wrapped(one["text"], output.width, "")),
         *results["misses"],
         *weights_line(results),
-        *wrapped(
-            "not retrained, retrained: test accuracy of the hard mask, spread a standard deviation over seeds; |sum - n|: of the gates "
-            "before hardening; kept before: gates above one half before hardening; decided: gates within .01 of 0 or 1 then; "
-            "overlap: mean Jaccard overlap of the masks of two seeds; cut: runs that the clock ended before their last epoch",
-            output.width,
-            "",
-        ),
+        *terms_lines(output.width),
     ]
     output.lines(lines)
+
+
+def terms_lines(width: int) -> list[str]:
+    """Return what each column is, a line for each; its further lines are indented."""
+    longest = max(len(term) for term, _ in TERMS)
+    return [
+        (term if number == 0 else "").ljust(longest + 2) + text
+        for term, meaning in TERMS
+        for number, text in enumerate(wrapped(meaning, width - longest - 2, ""))
+    ]
 
 
 def weights_line(results: Results) -> list[str]:
