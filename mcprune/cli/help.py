@@ -36,7 +36,7 @@ FIRST: dict[str, str] = {
     "task": "what the target is: classes, numbers or several labels",
     "objective": "what is minimised: cross-entropy, squared, auc, FILE.py:NAME",
     "method": "markov (a chain, no gradient), gradient or importance",
-    "preset": "slides: the plain rule of the source",
+    "preset": "slides: the plain rule, a step of every weight",
     "model": "mlp, lenet-300-100, vgg13, mobilenet_v1, resnet56, FILE.py:NAME",
     "hidden": "widths of the hidden layers",
     "epochs": "passes over the training rows",
