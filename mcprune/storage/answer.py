@@ -93,17 +93,15 @@ def sentence(
     >>> sentence(rows, [SiteGroup("inputs", "", 64)], (8, 8), 16)
     '16 of 64 pixels keep .977 of .986 test accuracy'
     """
-    start = f"{kept:,} of {sum(group.size for group in sites):,} {noun(sites, image_shape)}"
+    size = sum(group.size for group in sites)
+    start = f"{kept:,} of {size:,} {noun(sites, image_shape)}"
     if rate is not None:
         start += f" at an estimated false discovery rate of {short(rate)}"
     model, whole = score_of(scores, OF_MODEL), score_of(scores, OF_ALL)
     measure = measure_name(task, "test", is_weighted=is_weighted)
     if model is None or model.accuracy is None:
         return f"{start} are kept; without test rows no {measure_name(task)} was measured"
-    if whole is None or whole.accuracy is None:
-        parts = [f"{start} reach {short(model.accuracy)} {measure}"]
-    else:
-        parts = [f"{start} keep {short(model.accuracy)} of {short(whole.accuracy)} {measure}"]
+    parts = [f"{start} {_reached(model, whole, size, ' ' + measure)}"]
     if model.rmse is not None and model.mae is not None:
         parts.append(f"RMSE {model.rmse:.4g}, MAE {model.mae:.4g}")
     if objective is not None and model.objective is not None:
@@ -112,8 +110,7 @@ def sentence(
     if brief is not None and brief.accuracy is not None:
         end = SHORT
         whole = score_of(scores, ["all sites" + SHORT])
-        beside = "" if whole is None or whole.accuracy is None else f" of {short(whole.accuracy)}"
-        parts.append(f"after a short training they keep {short(brief.accuracy)}{beside}")
+        parts.append(f"after a short training they {_reached(brief, whole, size)}")
     random, magnitude = score_of(scores, [RANDOM + end]), score_of(scores, [name + end for name in BY_MAGNITUDE])
     if random is not None and random.accuracy is not None:
         beside = "" if random.spread is None else f" +- {short(random.spread)}"
@@ -121,6 +118,14 @@ def sentence(
     if magnitude is not None and magnitude.accuracy is not None:
         parts.append(f"magnitude {short(magnitude.accuracy)}")
     return "; ".join(parts)
+
+
+def _reached(model: Scored, whole: Scored | None, size: int, measure: str = "") -> str:
+    """Return the accuracy of kept sites beside that of all: as a part of it, or where it is higher as one above it."""
+    accuracy, most = model.accuracy or 0.0, None if whole is None else whole.accuracy
+    if most is not None and accuracy <= most:
+        return f"keep {short(accuracy)} of {short(most)}{measure}"
+    return f"reach {short(accuracy)}{measure}" + ("" if most is None else f" (all {size:,}: {short(most)})")
 
 
 def simpler_way(scores: Sequence[Scored], playoff: Playoff | None, task: str = "classification") -> str:

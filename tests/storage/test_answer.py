@@ -34,6 +34,8 @@ def test_the_sentence_of_a_full_comparison():
         (ROWS[1:3], "16 of 64 pixels reach .977 test accuracy"),
         (ROWS[1:2], "16 of 64 pixels reach .940 test accuracy"),
         ([row("hard mask, retrained", None)], "16 of 64 pixels are kept; without test rows no accuracy was measured"),
+        ([ROWS[0], row("hard mask, retrained", 0.99)], "16 of 64 pixels reach .990 test accuracy (all 64: .986)"),
+        ([ROWS[0], row("hard mask, retrained", 0.9861)], "16 of 64 pixels keep .986 of .986 test accuracy"),
         ([row("hard mask, retrained", 1.0)], "16 of 64 pixels reach 1.000 test accuracy"),
     ],
 )
