@@ -179,7 +179,10 @@ def test_a_run_is_a_function_of_its_seed(kind, quick):
         ({"alpha": "decade:epochs=12.5"}, ["epochs=12.5", "longer than the run"]),
         ({"alpha": "stall:epochs=99"}, ["epochs=99", "longer than the run"]),
         ({"alpha": "decade:lambda=10,lambda_end=5"}, ["lambda=10", "lambda_end=5"]),
-        ({"alpha": "fixed:geometric:1:2"}, ["a fixed alpha is one number", "got geometric:1:2. Write the schedule alone"]),
+        (
+            {"alpha": "fixed:geometric:1:2"},
+            ["a fixed alpha is one number", "got geometric:1:2. Write the schedule alone"],
+        ),
         ({"alpha": "ramp:7"}, ["a ramp is geometric", "Write the number alone to fix alpha"]),
         ({"alpha": 1e31}, ["alpha: ", "overflow", "Choose at most 1e+09"]),
     ],
