@@ -49,9 +49,9 @@ TAKEN_OVER = ((0.75, 0.75), (0.75, 0.5), (0.55, 0.5))  # parts of HGQ2's epochs,
 UNIT: Unit = "luts"
 GREEDY = {"temperature": 0.0, "drops": 0, "moves": "bias,remove", "adaptive": False, "guided": False}
 # Proposals that take about the seconds which HGQ2 has left of 3,000 epochs: of the chain, of greedy removal.
-PROPOSALS = {("jets", 0.75): (300_000, 600_000), ("jets", 0.55): (500_000, 900_000)} | {
-    ("satimage", 0.75): (200_000, 400_000),
-    ("satimage", 0.55): (250_000, 500_000),
+PROPOSALS = {("jets", 0.75): (600_000, 900_000), ("jets", 0.55): (700_000, 800_000)} | {
+    ("satimage", 0.75): (400_000, 600_000),
+    ("satimage", 0.55): (300_000, 400_000),
 }
 HIDDEN = ("ebops", "digit_bits", "train_accuracy", "validation_accuracy", "evaluated")  # figures that are not printed
 FROZEN = 0.75  # part of the epochs after which HGQ2 trains on with the bits as they are

@@ -75,10 +75,10 @@ def compare(name: str, network: FixedNetwork, rows: InputRows) -> list[Result]:
     """Return the rows that differ in each tool; a tool that refuses a network is named with its reason."""
     out: list[Result] = []
     with tempfile.TemporaryDirectory() as folder:
-        found = tools(network, rows, Path(folder))
+        outputs = tools(network, rows, Path(folder))
         while True:
             try:
-                tool, logits = next(found)
+                tool, logits = next(outputs)
             except StopIteration:
                 return out
             except ModelError as error:

@@ -69,8 +69,22 @@ def summarize(records: Sequence[Point]) -> list[Point]:
                 row[f"{figure}_at_equal_{name}_by_seed"] = medians
                 row[f"compared_by_{name}"] = sum(map(len, ratios))
             row[f"beyond_by_{name}"] = sum(beyond_front(points, front, quality) for points in by_seed.values())
+        row["seeds_within_bars"] = sum(_keeps_bars(points, front) for points in by_seed.values())
+        spent = [
+            one["seconds"] / one["seconds_left"]
+            for points in by_seed.values()
+            for one in points
+            if "seconds_left" in one
+        ]
+        row["seconds_over_those_left"] = round(float(np.median(spent)), 2) if spent else None
         rows.append(row)
     return rows + pairs(records)
+
+
+def _keeps_bars(points: Sequence[Point], front: Sequence[Point]) -> bool:
+    """Return whether the medians of a seed's costs over the front's, at equal test loss, are within the bars."""
+    ratios = {figure: against_front(points, front, figure, QUALITIES["loss"]) for figure in FIGURES}
+    return all(bool(ratios[figure]) and np.median(ratios[figure]) <= bar for figure, bar in BARS.items())
 
 
 def pairs(records: Sequence[Point]) -> list[Point]:

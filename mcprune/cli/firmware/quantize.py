@@ -67,6 +67,10 @@ def quantize(arguments: list[str]) -> int:
     from mcprune.firmware.qat.choose import choose, row_losses, train_choices
     from mcprune.firmware.qat.fit import Training, default_batch
 
+    for name in ("keep", "threads"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} {value} is too small. Choose 1 or more.")
     if options.budget_in not in UNITS:
         raise ConfigError(f"--budget-in {options.budget_in} is no unit. Choose one of {', '.join(UNITS)}.")
     out = Path(options.out)
@@ -76,12 +80,13 @@ def quantize(arguments: list[str]) -> int:
     settings = config.data_settings()
     data = load(settings.source, target=options.target)
     splits = prepare(data, seed=options.seed, validation=settings.validation, test=settings.test)
+    batch = default_batch(len(splits.train.targets)) if options.batch_size is None else options.batch_size
     training = Training(
-        hidden=config.hidden_widths(), epochs=options.epochs, batch_size=options.batch_size or default_batch(len(splits.train.targets)),
+        hidden=config.hidden_widths(), epochs=options.epochs, batch_size=batch,
         learning_rate=options.learning_rate, penalty=_penalty(options.penalty), overflow=options.overflow, seed=options.seed,
     )  # fmt: skip
     before = torch.get_num_threads()
-    torch.set_num_threads(max(options.threads, 1))
+    torch.set_num_threads(options.threads)
     try:
         choices = train_choices(splits, training)
     finally:

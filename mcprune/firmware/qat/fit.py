@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -105,17 +106,17 @@ def train_rounded(
 def check_training(settings: Training) -> None:
     """Raise a ConfigError for settings that cannot be."""
     first, last = settings.penalty
-    if not 0 < first <= last:
+    if not (0 < first <= last and math.isfinite(last)):
         raise ConfigError(
-            f"penalty={settings.penalty} does not grow from a number above 0. Choose such as (1e-6, 1e-3)."
+            f"penalty={settings.penalty} does not grow from a number above 0 to a finite one. Choose such as (1e-6, 1e-3)."
         )
     if settings.overflow not in ("wrap", "saturate"):
         raise ConfigError(f"overflow={settings.overflow!r} is not known. Choose wrap or saturate.")
     for name in ("epochs", "batch_size", "every"):
         if getattr(settings, name) < 1:
             raise ConfigError(f"{name}={getattr(settings, name)} is too small. Choose 1 or more.")
-    if settings.learning_rate <= 0:
-        raise ConfigError(f"learning_rate={settings.learning_rate} is not above 0. Choose such as 0.003.")
+    if not (math.isfinite(settings.learning_rate) and settings.learning_rate > 0):
+        raise ConfigError(f"learning_rate={settings.learning_rate} is no finite number above 0. Choose such as 0.003.")
 
 
 def default_batch(rows: int) -> int:

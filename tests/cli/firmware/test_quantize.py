@@ -49,7 +49,7 @@ def test_a_budget_is_kept(table, tmp_path, unit, capsys):
 
 
 def test_a_budget_that_no_network_keeps_is_refused(table, tmp_path, capsys):
-    assert main(["quantize", "--data", str(table), *QUICK, "--keep", "0", "--out", str(tmp_path / "n")]) == 2
+    assert main(["quantize", "--data", str(table), *QUICK, "--keep", "1", "--out", str(tmp_path / "n")]) == 2
     assert "the smallest network of the training has" in capsys.readouterr().err
 
 
@@ -59,6 +59,12 @@ def test_a_budget_that_no_network_keeps_is_refused(table, tmp_path, capsys):
         (["--budget-in", "bytes"], "no unit"),
         (["--penalty", "a"], "not two numbers"),
         (["--penalty", "1,0.5"], "does not grow"),
+        (["--penalty", "1e-6,inf"], "does not grow"),
+        (["--learning-rate", "nan"], "no finite number above 0"),
+        (["--learning-rate", "inf"], "no finite number above 0"),
+        (["--batch-size", "0"], "batch_size=0 is too small"),
+        (["--keep", "0"], "--keep 0 is too small"),
+        (["--threads", "0"], "--threads 0 is too small"),
         (["--overflow", "clamp"], "wrap or saturate"),
     ],
 )

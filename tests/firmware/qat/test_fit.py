@@ -102,7 +102,9 @@ def test_a_front_holds_no_snapshot_that_another_one_beats():
         ({"penalty": (0, 1)}, "does not grow"),
         ({"overflow": "clamp"}, "wrap or saturate"),
         ({"epochs": 0}, "1 or more"),
-        ({"learning_rate": 0}, "not above 0"),
+        ({"learning_rate": 0}, "no finite number above 0"),
+        ({"learning_rate": float("nan")}, "no finite number above 0"),
+        ({"penalty": (1e-6, float("inf"))}, "does not grow"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(parts, change, message):
