@@ -16,10 +16,10 @@ from typing import Any
 import common
 import numpy as np
 
-HIDDEN, SEEDS, DENSE_EPOCHS, BATCH, RATE = (256, 128), (0, 1, 2), 10, 128, 2e-3
+HIDDEN, SEEDS, DENSE_EPOCHS, BATCH, RATE = (256, 128), (0, 1, 2), 5, 128, 2e-3
 # The pattern, its sites, and the share of their weights that is kept.
 PATTERNS = (("2:4", "weights", None), ("1:4", "weights", None), ("4x1", "weights:layers.0,layers.2", 0.25))
-SEARCH_EPOCHS = 4
+SEARCH_EPOCHS, ROWS = 1, 2048  # of the chain; of training, for each evaluation
 
 
 def dense(data: Any, seed: int) -> Any:
@@ -80,7 +80,7 @@ def by_chain(model: Any, dataset: Any, start: np.ndarray, pattern: str, kinds: s
     began, used = time.monotonic(), time.process_time()
     result = refine(
         start, dataset, model=model, sites=kinds, pattern=pattern, finetune="none", epochs=epochs, batch_size=BATCH, scale="auto",
-        seed=seed, threads=1,
+        evaluation_rows=f"{ROWS},early={ROWS}", compare="no", seed=seed, threads=1, progress=False,
     )  # fmt: skip
     return result.mask.support, time.monotonic() - began, time.process_time() - used
 
@@ -101,7 +101,6 @@ def main() -> None:
     dataset = load("mnist")
     chosen = tuple(one for one in PATTERNS if one[0] in options.patterns)
     seeds, patterns = (SEEDS[:1], chosen[:1]) if options.quick else (SEEDS, chosen)
-    epochs = 1 if options.quick else SEARCH_EPOCHS
     found: list[dict[str, Any]] = []
     for seed in seeds:
         data = prepare(dataset, seed=seed, validation=0.15, test=0.2, scale="auto")
@@ -121,7 +120,7 @@ def main() -> None:
             }
             figures = {way: measured(model, sites, mask, data) for way, (mask, _, _) in masks.items()}
             better = min(figures, key=lambda way: figures[way]["train_loss"])
-            masks["chain"] = by_chain(model, dataset, masks[better][0], text, kinds, seed, epochs)
+            masks["chain"] = by_chain(model, dataset, masks[better][0], text, kinds, seed, SEARCH_EPOCHS)
             figures["chain"] = measured(model, sites, masks["chain"][0], data)
             for way, (mask, clock, used) in masks.items():
                 assert pattern.holds(mask)
@@ -134,7 +133,8 @@ def main() -> None:
                 common.write(options.out, part)
     common.report(
         rows_of(found), 1, options.out, runs=found,
-        options={"dense_epochs": DENSE_EPOCHS, "search_epochs": epochs, "hidden": HIDDEN, "seeds": list(seeds)},
+        options={"dense_epochs": DENSE_EPOCHS, "search_epochs": SEARCH_EPOCHS, "evaluation_rows": ROWS,
+            "hidden": HIDDEN, "seeds": list(seeds)},
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import common
 import numpy as np
 
 PATCH, WIDTH, LAYERS, HEADS, HIDDEN = 7, 32, 8, 4, 64
-KEEP, ROWS, EVALUATIONS, RUNS = 8, 128, 600, 10
+KEEP, ROWS, EVALUATIONS, RUNS = 8, 64, 600, 10
 CLOSE = 0.001  # of the best loss
 TRAINED, EPOCHS, BATCH, RATE = 20_000, 3, 128, 2e-3
 OFFSPRING = 8  # of EvoPress

@@ -1,6 +1,8 @@
 """Runs on a user's own classifier: what comes frozen stays as it came."""
 
 import copy
+import threading
+import types
 
 import numpy as np
 import pytest
@@ -392,8 +394,39 @@ def test_lazy_layers_get_their_shapes(sites):
 def test_a_model_that_cannot_be_copied_is_refused():
     net = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
     net.note = net[0].weight * 2  # with a history
-    with pytest.raises(ModelError, match="cannot be copied"):
+    with pytest.raises(ModelError, match=r"cannot be copied \(.*Use torch.nn.utils.parametrizations"):
         mcprune.prune(DATA, keep=4, model=net, **SHORT)
+    del net.note
+    net[1].lock = threading.Lock()
+    says = r"cannot be copied: attribute 'lock' of a ReLU \(TypeError.*Keep lock outside of the module"
+    with pytest.raises(ModelError, match=says):
+        mcprune.prune(DATA, keep=4, model=net, **SHORT)
+
+
+def test_a_forward_that_a_copy_would_share_is_refused():
+    """A lambda put onto the module holds the module itself: the cut model would call the whole one."""
+    net = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
+    before = net[1].forward
+    net[1].forward = lambda x: 2.0 * before(x)
+    with pytest.raises(
+        ModelError, match=r"The forward of layer '1' was replaced by a function.*Define forward in a subclass"
+    ):
+        mcprune.prune(DATA, keep=4, model=net, sites="units", **SHORT)
+    net[1].forward = types.MethodType(lambda self, x: 2.0 * torch.relu(x), net[1])  # the control: a method goes along
+    assert len(mcprune.prune(DATA, keep=4, model=net, sites="units", **SHORT).mask) == 4
+
+
+def test_a_model_that_changes_its_rows_is_refused():
+    class Halves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x):
+            return self.head(x.mul_(0.5))
+
+    with pytest.raises(ModelError, match=r"Halves changes its rows in place.*Work on a copy"):
+        mcprune.prune(DATA, keep=4, model=Halves(), **SHORT)
 
 
 def normalised():

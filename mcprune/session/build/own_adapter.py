@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import types
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from torch.nn.parameter import is_lazy
 from mcprune.data.base import Dataset
 from mcprune.data.prepare import Splits
 from mcprune.data.roles.tasks import CLASSIFICATION
-from mcprune.errors import ModelError
+from mcprune.errors import ModelError, brief
 from mcprune.models.adapters import Adapter, adapted, hard_columns, keep_examples
 from mcprune.models.modes import evaluating
 from mcprune.random import torch_seed
@@ -173,9 +174,51 @@ def _logits(raw: object, n_outputs: int, task: str) -> tuple[str | int | None, t
     return None, None
 
 
+def refuse_uncopied(model: nn.Module) -> None:
+    """Refuse a model that cannot be copied, or whose copy would still call the original.
+
+    Raises
+    ------
+    ModelError
+    """
+    for name, module in model.named_modules():
+        forward = module.__dict__.get("forward")
+        cells = forward.__closure__ or () if isinstance(forward, types.FunctionType) else ()
+        if any(isinstance(getattr(cell.cell_contents, "__self__", cell.cell_contents), nn.Module) for cell in cells):
+            place = f"layer {name!r}" if name else f"this {type(module).__name__}"
+            raise ModelError(
+                f"The forward of {place} was replaced by a function that holds a module, so that a copy of the model would still call "
+                "the original. Define forward in a subclass."
+            )
+    try:
+        copy.deepcopy(model)
+    except Exception as error:
+        place, remedy = _uncopied(model)
+        raise ModelError(
+            f"The model cannot be copied{place} ({type(error).__name__}: {brief(error)}). {remedy}"
+        ) from error
+
+
+def _uncopied(model: nn.Module) -> tuple[str, str]:
+    """Return which attribute of which module cannot be copied, and what helps."""
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if name.startswith("_") or isinstance(value, torch.Tensor):
+                continue
+            try:
+                copy.deepcopy(value)
+            except Exception:
+                remedy = f"Keep {name} outside of the module, or define __deepcopy__."
+                return f": attribute {name!r} of a {type(module).__name__}", remedy
+    return "", (
+        "Use torch.nn.utils.parametrizations in place of torch.nn.utils.weight_norm and spectral_norm, and keep no tensor with a gradient "
+        "history as an attribute."
+    )
+
+
 @torch.no_grad()
 def refuse_state(model: nn.Module, rows: torch.Tensor) -> None:
-    """Refuse a model whose outputs for a row depend on the rows of earlier calls, or on the order of the rows of a batch.
+    """Refuse a model that changes its rows, or whose outputs for a row depend on earlier calls or on the order of the rows of a batch.
 
     Its losses would depend on the order of candidates, and a prediction on the rows beside it.
 
@@ -191,7 +234,7 @@ def refuse_state(model: nn.Module, rows: torch.Tensor) -> None:
     """
     bound = 1e-3 if rows.is_cuda else 1e-6  # a GPU may sum in another order each time
     half = max(1, len(rows) // 2)  # of one size: some models start afresh where the number of rows changes
-    one, other = rows[:half], rows[-half:].flip(0)
+    one, other = rows[:half].clone(), rows[-half:].flip(0)
     with evaluating(model):
         try:
             outputs = []
@@ -202,6 +245,11 @@ def refuse_state(model: nn.Module, rows: torch.Tensor) -> None:
             is_same = all(torch.allclose(first, each, rtol=10 * bound, atol=bound, equal_nan=True) for each in again)
         except RuntimeError:  # a state of another number of rows
             is_same = False
+    if not torch.equal(torch.nan_to_num(one), torch.nan_to_num(rows[:half])):
+        raise ModelError(
+            f"{type(model).__name__} changes its rows in place, so the next call would see other ones. Work on a copy, such as "
+            "x = x.clone() at the start of forward."
+        )
     if not is_same:
         raise ModelError(
             f"{type(model).__name__} keeps a state between calls: its outputs for the same rows differ after it has seen other rows. "

@@ -30,7 +30,7 @@ from mcprune.models.modes import (
 )
 from mcprune.models.outputs import Changed, give_logits
 from mcprune.objectives.losses import r2_rows
-from mcprune.session.build.own_adapter import NOTE_ON_IDS, refuse_state, settle_adapter
+from mcprune.session.build.own_adapter import NOTE_ON_IDS, refuse_state, refuse_uncopied, settle_adapter
 from mcprune.training.folds import member_seed
 
 # Parameters that a note names.
@@ -92,7 +92,7 @@ def settle_own_model(
     features = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
     model, adapter = settle_adapter(model, features, dataset)
     _check_outputs(model, features[:2], dataset.n_outputs, dataset.task)
-    _check_copy(model)
+    refuse_uncopied(model)
     check_frozen(settings, model)
     refuse_state(model, features)
     changed = give_logits(model, features) if dataset.task == CLASSIFICATION else Changed(model)
@@ -196,16 +196,6 @@ def _part(outputs: object) -> str:
     if isinstance(outputs, Mapping) and outputs:
         return f", such as model(x)[{next(iter(outputs))!r}]"
     return ", such as model(x)[0]" if isinstance(outputs, tuple | list) and outputs else ""
-
-
-def _check_copy(model: nn.Module) -> None:
-    try:
-        copy.deepcopy(model)
-    except Exception as error:
-        raise ModelError(
-            f"The model cannot be copied ({type(error).__name__}: {brief(error)}). Use torch.nn.utils.parametrizations in place of "
-            "torch.nn.utils.weight_norm and spectral_norm, and keep no tensor with a gradient history as an attribute."
-        ) from error
 
 
 @torch.no_grad()
