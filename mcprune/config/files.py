@@ -26,7 +26,7 @@ def read_options(path: str | Path) -> dict[str, object]:
         content = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(
-            f"the configuration {str(path)!r} cannot be read: {error.strerror}; give --config a TOML file"
+            f"the configuration {str(path)!r} cannot be read: {error.strerror}. Give --config a TOML file."
         ) from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"the configuration {str(path)!r} is not TOML: {error}; correct that place") from None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 try:
     from lightning.pytorch.callbacks import Callback
 except ImportError as error:
-    raise ConfigError(f"the Lightning callback needs lightning ({error}); pip install lightning") from None
+    raise ConfigError(f"the Lightning callback needs lightning ({error}). Install it: pip install lightning") from None
 
 
 class PruneAfterFit(Callback):  # type: ignore[misc]

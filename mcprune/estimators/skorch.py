@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 try:
     from skorch.callbacks import Callback
 except ImportError as error:
-    raise ConfigError(f"the skorch callback needs skorch ({error}); pip install skorch") from None
+    raise ConfigError(f"the skorch callback needs skorch ({error}). Install it: pip install skorch") from None
 
 
 class PruneAfterFit(Callback):  # type: ignore[misc]

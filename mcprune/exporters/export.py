@@ -84,7 +84,7 @@ def export(
         outputs that differ by more than 1e-5: then nothing is left behind.
     """
     if to not in FORMATS:
-        raise ConfigError(f"to={to!r} is no format; choose one of {', '.join(FORMATS)}")
+        raise ConfigError(f"to={to!r} is no format. Choose one of {', '.join(FORMATS)}.")
     network = _network(what)
     if network is not None:
         return _export_network(network, what, to, out, rows, force=force)

@@ -152,7 +152,7 @@ def need_onnx() -> None:
             import_module(name)
         except ImportError as error:
             raise ConfigError(
-                f"ONNX needs the package {name}, which cannot be imported ({brief(error)}); pip install {' '.join(ONNX_PACKAGES)}"
+                f"ONNX needs the package {name}, not importable here ({brief(error)}). Install it: pip install {' '.join(ONNX_PACKAGES)}"
             ) from None
 
 

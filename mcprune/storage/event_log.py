@@ -227,7 +227,7 @@ def read_log(folder: str | Path) -> EventLog:
     """
     path = Path(folder)
     if not path.is_dir():
-        raise FolderError(f"there is no folder {str(folder)!r}; give the folder of a run, such as runs/digits")
+        raise FolderError(f"there is no folder {str(folder)!r}. Give the folder of a run, such as runs/digits.")
     try:
         lines = (path / EVENTS).read_bytes().split(b"\n")
     except FileNotFoundError:

@@ -226,7 +226,7 @@ def import_optuna() -> Any:
         import optuna
     except ImportError:
         raise ConfigError(
-            "mcprune sweep needs optuna, which is not installed; install it by: pip install optuna"
+            "mcprune sweep needs optuna, which is not installed. Install it: pip install optuna"
         ) from None
     return optuna
 
