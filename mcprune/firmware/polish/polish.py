@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.data.prepare import Rows, Splits
+from mcprune.firmware.classes import check_classes
 from mcprune.firmware.counting.costs import Costs, costs
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork
@@ -126,6 +127,7 @@ def polish(
     McpruneError
         Data or a network that do not fit, or a budget that cannot be reached.
     """
+    check_classes(splits)
     chosen = make_objective(objective, splits.labels, splits.names, is_weighted=splits.is_weighted)
     by_objective = None if chosen.name == PLAIN else chosen
     polisher = Polisher(splits.train, settings, splits.validation, by_objective, solver_count)

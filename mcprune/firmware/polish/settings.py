@@ -73,6 +73,10 @@ class PolishSettings:
             value = getattr(self, name)
             if value < least:
                 raise ConfigError(f"{name}={value} is too small. Choose {least} or more.")
+        if self.blocks > self.proposals:
+            raise ConfigError(
+                f"blocks={self.blocks} is more than proposals={self.proposals}, so some have none. Choose as many proposals at least."
+            )
         unknown = [name for name in self.moves.split(",") if name not in (*MOVES, "all")]
         if unknown:
             raise ConfigError(

@@ -9,6 +9,7 @@ import numpy as np
 
 from mcprune.data.prepare import Splits
 from mcprune.errors import ConfigError
+from mcprune.firmware.classes import check_classes
 from mcprune.firmware.counting.costs import Costs, Unit, costs
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork, Origin
@@ -44,8 +45,9 @@ def train_choices(splits: Splits, settings: Training) -> list[Choice]:
     Raises
     ------
     ConfigError
-        Settings out of their ranges, no validation rows, or rows with weights.
+        Settings out of their ranges, no validation rows, rows with weights, or targets that are numbers.
     """
+    check_classes(splits)
     if splits.is_weighted:
         raise ConfigError("Training with rounding does not weigh rows. Leave the weights out.")
     if not len(splits.validation.targets):

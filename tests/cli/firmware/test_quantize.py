@@ -66,6 +66,7 @@ def test_a_budget_that_no_network_keeps_is_refused(table, tmp_path, capsys):
         (["--keep", "0"], "--keep 0 is too small"),
         (["--threads", "0"], "--threads 0 is too small"),
         (["--overflow", "clamp"], "wrap or saturate"),
+        (["--target", "a"], "are numbers, but networks in fixed point are made for classes"),
     ],
 )
 def test_options_that_cannot_be_are_refused(table, tmp_path, capsys, change, message):

@@ -1,14 +1,17 @@
 """The compiled chain against the network's own integers, and its decisions against all rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from digit_chains import assert_exact, some_chain
 
+from mcprune.errors import ModelError
 from mcprune.firmware.counting.costs import UNITS, costs
 from mcprune.firmware.csd import count_digits, signed_digits
 from mcprune.firmware.polish.engine import digit_kernels as kernels
 from mcprune.firmware.polish.engine.arrays import network_of
-from mcprune.firmware.polish.engine.chain import Walk
+from mcprune.firmware.polish.engine.chain import Chain, Walk
 
 SHAPES = [(6, 5, 4, 3), (4, 3), (5, 7, 2), (3, 4, 4, 4, 2)]
 
@@ -100,6 +103,16 @@ def test_a_chain_of_wide_accumulators_never_leaves_32_bits():
     chain.mixture[:] = [0, 0, 0, 1, 0, 0, 0]
     chain.walk(Walk(3000, chain.cost, chain.cost, 1e9))
     assert chain.statistics[kernels.BIAS, kernels.ACCEPTED] > 50
-    reach = max(max(map(int, each)) for each in network_of(chain.arrays, chain.network).accumulator_reach())
-    assert reach < kernels.MOST_REACH
+    network = network_of(chain.arrays, chain.network)
+    reach = max(max(map(int, each)) for each in network.accumulator_reach())
+    assert kernels.MOST_REACH / 2 < reach < kernels.MOST_REACH
     assert_exact(chain)
+    assert_exact(Chain(network, chain.data, chain.unit, 0))  # the next block takes what this one leaves
+
+
+def test_a_network_whose_accumulators_leave_30_bits_is_refused():
+    chain = some_chain(6)
+    *others, last = chain.network.layers
+    wide = replace(last, bias=last.bias + kernels.MOST_REACH)
+    with pytest.raises(ModelError, match="holds them in 30 bits"):
+        Chain(chain.network.but(layers=(*others, wide)), chain.data, chain.unit, 0)

@@ -135,6 +135,7 @@ def test_adders_are_counted_by_the_solver_that_is_given():
         ({"descent": 2.0}, "descent"),
         ({"temperature": -1.0}, "temperature"),
         ({"drops": -1}, "drops"),
+        ({"proposals": 20}, "blocks=40 is more than proposals=20"),
     ],
 )
 def test_settings_out_of_range(options, message):
@@ -144,6 +145,8 @@ def test_settings_out_of_range(options, message):
 
 def test_rows_of_other_data():
     splits = splits_of()
+    with pytest.raises(ConfigError, match=r"The targets of \w+ are numbers"):
+        polish(start_network(), splits._replace(labels=()), settings_of(10))
     narrow = splits._replace(train=Rows(splits.train.features[:, :4], splits.train.targets))
     with pytest.raises(DataError, match="4 columns"):
         polish(start_network(), narrow, settings_of(10))

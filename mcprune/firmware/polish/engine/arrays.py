@@ -66,10 +66,15 @@ def make_state(network: FixedNetwork, inputs: IntArray, targets: IntArray, weigh
         Accumulators of more than 30 bits.
     """
     widths, count = network.widths, len(targets)
-    for number, reach in enumerate(network.accumulator_reach()):
-        if max(map(int, reach), default=0) >= kernels.MOST_REACH // 2:
+    net = make_net(network)
+    for number, (reach, first) in enumerate(
+        zip(network.accumulator_reach(), net.layers[:, kernels.UNIT_AT], strict=True)
+    ):
+        halves = net.forms[first : first + len(reach), kernels.HALF]
+        widest = max((int(one) + int(half) for one, half in zip(reach, halves, strict=True)), default=0)
+        if widest >= kernels.MOST_REACH:  # as the moves have it: what a chain leaves, the next one takes
             raise ModelError(
-                f"accumulators of layer {number} can reach {max(map(int, reach))}, and the chain over digits holds them in 30 bits. "
+                f"accumulators of layer {number} can reach {widest}, and the chain over digits holds them in 30 bits. "
                 "Choose coarser steps of the inputs, weights or activations."
             )
     n_signals, n_units = sum(widths[:-1]), sum(widths[1:])
@@ -100,7 +105,7 @@ def make_state(network: FixedNetwork, inputs: IntArray, targets: IntArray, weigh
         dirty=np.zeros(n_signals, np.uint8),
         sums=np.zeros((2, kernels.TILE)),
     )
-    return DigitState(make_net(network), rows, scratch)
+    return DigitState(net, rows, scratch)
 
 
 def network_of(state: DigitState, network: FixedNetwork) -> FixedNetwork:
