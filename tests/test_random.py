@@ -29,6 +29,7 @@ def calls(tree):
             yield node
 
 
+@pytest.mark.slow
 def test_no_stream_is_made_outside_the_table():
     for path in ROOT.rglob("*.py"):
         if path != ROOT / "random.py":

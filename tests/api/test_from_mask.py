@@ -53,6 +53,7 @@ def test_the_best_mask_stays(rows):
     assert result.refined.loss == result.refined.start_loss
 
 
+@pytest.mark.slow
 def test_a_search_that_ends_worse_gives_the_start_back(rows, trained):
     """At a high temperature the chain ends anywhere; without the last comparison so would the result."""
     result = mcprune.refine([2, 5, 8], *rows, model=trained, temperature=10.0, epochs=3, **QUICK)
@@ -117,6 +118,7 @@ def test_weights_that_torch_has_pruned(rows, trained):
     assert np.isin(np.float32(weights[result.mask.support]), np.float32(weights)).all()
 
 
+@pytest.mark.slow
 def test_the_same_by_command(rows, tmp_path, capsys):
     x, y = rows
     lines = [[f"c{j}" for j in range(10)], *x.tolist()]

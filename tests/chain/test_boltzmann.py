@@ -52,6 +52,7 @@ def corners(sites):
     return np.where(bits, W0, -W0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sites", "temperature", "modified"),
     long_but(

@@ -88,6 +88,7 @@ def adapted(table, target, blocks=200, **shares):
     return float(np.median(size.delta)), float(np.mean(seen[-blocks // 3 :]))
 
 
+@pytest.mark.slow
 def test_delta_does_not_change_how_many_decisions_of_a_site_are_accepted(losses):
     """At rest the order of the weights is independent of the mask: whatever delta, a kept and a dropped site drawn at random trade."""
     exchange, error = rates(losses, 1.0, exchange=1.0)[0]
@@ -107,6 +108,7 @@ def test_one_site_at_a_time_reaches_no_target_of_the_textbooks_and_needs_none(lo
     assert acceptance > 0.6
 
 
+@pytest.mark.slow
 def test_one_site_at_a_time_is_the_more_efficient_the_larger_delta_is(losses):
     small, middle, large = (efficiency(losses, delta, site=1.0) for delta in (0.1, 0.3, BOUND))
     assert large > 1.5 * middle > 2.0 * small

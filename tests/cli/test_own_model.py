@@ -57,6 +57,7 @@ def test_predictions_with_the_class_of_a_file(run, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_file_for_another_program(run, capsys):
     place, _, _ = run
     arguments = ["export", str(place / "run"), "--to", "torch", "--no-times", "--model", f"{place}/net.py:Net"]

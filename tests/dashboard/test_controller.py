@@ -60,6 +60,7 @@ def finished(folder, monkeypatch, after, **options):
     return events
 
 
+@pytest.mark.slow
 def test_finish_brings_n_down_then_ends_and_is_replayed(tmp_path, monkeypatch):
     events = finished(tmp_path / "run", monkeypatch, 4, epochs=120)
     progress = [event for event in events if isinstance(event, Progress)]
@@ -87,6 +88,7 @@ def test_finish_at_n_ends_behind_the_block(tmp_path, monkeypatch):
     assert not [event for event in events if isinstance(event, Replanned)]
 
 
+@pytest.mark.slow
 def test_a_run_without_a_chain_is_not_finished_but_says_why(tmp_path):
     controller = RunController()
     for event in run(small(tmp_path, epochs=2, method="gradient"), callbacks=[controller]):

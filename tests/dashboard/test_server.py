@@ -113,6 +113,7 @@ def test_three_hundred_requests_in_one_line_are_answered_in_turn(served):
     assert answer.count(b"HTTP/1.1 ") == answer.count(b"HTTP/1.1 403") == 1
 
 
+@pytest.mark.slow
 def test_a_request_that_trickles_is_given_up_the_first_and_a_further_one(served, monkeypatch):
     monkeypatch.setattr(guard, "PATIENCE", 1.5)  # a loaded machine may stand still for a moment before the first bytes
     with served.connect() as first, served.connect() as further, served.connect() as body:

@@ -104,6 +104,7 @@ def test_columns_for_another_regressor(friedman, evaluation, objective):
     assert model.score(x, 10.0 * y) > 0.65
 
 
+@pytest.mark.slow
 def test_in_a_grid_search_over_n():
     x, y = load_diabetes(return_X_y=True, as_frame=True)
     pipe = Pipeline([("select", MarkovSelector(**QUICK).set_output(transform="pandas")), ("fit", Ridge(alpha=0.1))])
@@ -151,6 +152,7 @@ def test_a_scorer_of_classes_gets_the_classes():
     assert 3 in np.flatnonzero(selector.support_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [None, Ridge()], ids=["network", "ridge"])
 def test_folds_of_a_splitter_and_of_groups(friedman, estimator):
     x, y = friedman
@@ -203,6 +205,7 @@ def labelled():
     return x, np.stack([x[:, 1] > 0, x[:, 4] > 0.3, x[:, 1] + x[:, 4] > 0], axis=1).astype(int)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", [None, KNeighborsClassifier(5)])
 def test_several_labels(labelled, estimator):
     x, y = labelled
@@ -223,6 +226,7 @@ def test_several_labels(labelled, estimator):
     assert set(model.predict(x)) == {0, 1}
 
 
+@pytest.mark.slow
 def test_a_scorer_of_several_labels(labelled):
     x, y = labelled
     selector = MarkovSelector(2, scoring="f1_macro", random_state=0, epochs=6).fit(x, y)

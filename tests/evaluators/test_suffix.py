@@ -142,6 +142,7 @@ def test_parts_of_the_rows_give_the_loss_of_all(objective, problem):
         np.testing.assert_allclose(suffix.current(), full.current(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_candidate_above_its_limit_is_rejected_after_some_rows_and_no_other(problem):
     _, current, full, suffix = cut(problem)
     plan = moves.move_plan(toggle=1.0, exchange=1.0)

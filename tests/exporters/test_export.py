@@ -106,6 +106,7 @@ def test_a_model_that_decides_on_numbers_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @NEEDS_C
 @pytest.mark.parametrize("bits", [8, 16])
 def test_the_compiled_header_is_numpys_integers(pruned, tmp_path, bits):

@@ -124,6 +124,7 @@ def test_the_model_learns_from_losses_and_never_from_estimates(monkeypatch):
     assert any(asked)
 
 
+@pytest.mark.slow
 def test_the_last_rung_is_the_one_that_is_visited(monkeypatch):
     visited = []
     visit = MaskChains.visit

@@ -122,6 +122,7 @@ def test_chains_that_do_not_agree_are_refused_with_the_remedy(wine, ticking, mon
     assert "--temperature 0.06 --force" in str(refused.value)
 
 
+@pytest.mark.slow
 def test_chains_that_all_stand_at_one_mask_are_refused(wine, monkeypatch):
     place = MaskChains.place
     monkeypatch.setattr(

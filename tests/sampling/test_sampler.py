@@ -91,6 +91,7 @@ def test_errors_of_p_are_honest():
     assert inside >= 51
 
 
+@pytest.mark.slow
 def test_chains_do_not_depend_on_what_is_evaluated_ahead():
     table = uneven_table(SITES)
     one, many = (drawn(table_sampler(table, KEEP, rungs=2, lookahead=ahead), 4) for ahead in (1, 16))
@@ -98,6 +99,7 @@ def test_chains_do_not_depend_on_what_is_evaluated_ahead():
     np.testing.assert_array_equal(one[1], many[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rungs", [1, 3])
 def test_a_restored_state_goes_on_to_the_same_bits(rungs):
     table = uneven_table(SITES)
@@ -118,6 +120,7 @@ def test_a_restored_state_goes_on_to_the_same_bits(rungs):
         np.testing.assert_array_equal(one[1], two[1])
 
 
+@pytest.mark.slow
 def test_proposals_and_temperature_are_frozen_after_the_burn_in():
     sampler = table_sampler(uneven_table(SITES), KEEP, rungs=3)
     state = burnt_in(sampler)
@@ -134,6 +137,7 @@ def test_proposals_and_temperature_are_frozen_after_the_burn_in():
     assert all(0 < rate <= 1 for rate in sampler.swap_rates(state))
 
 
+@pytest.mark.slow
 def test_informed_exchanges_of_independent_sites_are_all_accepted():
     """With exact odds and additive losses, but for what the number of sites ties together."""
     sites, n = 12, 4

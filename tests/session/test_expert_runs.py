@@ -17,6 +17,7 @@ def rows():
     return x, np.digitize(x[:, :8].sum(axis=1), [-1.5, 1.5])
 
 
+@pytest.mark.slow
 def test_experts_are_cut_and_the_folder_is_loaded_again(rows, tmp_path):
     model = net(TopTwo, TopTwo)
     result = mcprune.prune(*rows, model=model, sites="experts", keep=5, out=str(tmp_path / "run"), **SHORT)
@@ -35,6 +36,7 @@ def test_a_bound_of_parameters_holds(rows):
     assert sum(p.numel() for p in result.model.model.parameters()) == whole - 3 * 221 <= whole - 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evaluator", ["suffix", "full"])
 def test_every_evaluator_gives_the_same_mask(rows, evaluator):
     torch.manual_seed(0)

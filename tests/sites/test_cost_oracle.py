@@ -56,6 +56,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_cost_of_a_mask_is_that_of_the_model_that_is_left(name):
     make, kinds, width = CASES[name]

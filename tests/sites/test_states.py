@@ -151,6 +151,7 @@ def test_what_cannot_be_cut_is_refused_by_name():
         gated_recurrence(nn.GRU(F, H), torch.zeros(T, F), None, torch.ones(1, H))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evaluator", ["suffix", "full"])
 def test_a_run_over_states_is_loaded_again(tmp_path, evaluator):
     draw = np.random.default_rng(0)

@@ -37,6 +37,7 @@ def masks(sites: SiteMap, count: int, seed: int):
         yield mask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg13", "mobilenet_v1", "resnet56"])
 def test_channels_cost_what_the_cut_network_has(name: str) -> None:
     model = build(name, INPUTS, 10, image_shape=SHAPE, width=0.25)

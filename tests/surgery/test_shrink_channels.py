@@ -77,6 +77,7 @@ def nets():
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_cut_networks_give_the_masked_outputs(nets, name):
     net, draw = nets[name], np.random.default_rng(0)
@@ -96,6 +97,7 @@ def test_cut_networks_give_the_masked_outputs(nets, name):
     assert all(torch.equal(tensor, before[key]) for key, tensor in net.model.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(data=st.data())

@@ -60,6 +60,7 @@ def test_one_cycle_is_that_of_torch_bit_for_bit(total):
             cycle.step()
 
 
+@pytest.mark.slow
 def test_training_needs_no_compiler_of_torch():
     """Importing it takes longer than the search of a table of 200 rows."""
     code = (

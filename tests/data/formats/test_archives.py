@@ -77,6 +77,7 @@ def archive_bytes():
 ARCHIVE = archive_bytes()
 
 
+@pytest.mark.slow
 @given(
     cut=st.none() | st.integers(1, len(ARCHIVE)),
     flips=st.lists(st.integers(0, 8 * len(ARCHIVE) - 1), max_size=3),

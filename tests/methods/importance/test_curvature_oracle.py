@@ -53,6 +53,7 @@ def flat(tensors: dict[str, torch.Tensor], names: list[str]) -> np.ndarray:
     return torch.cat([tensors[name].reshape(-1) for name in names]).numpy()
 
 
+@pytest.mark.slow
 def test_hessian_products(case):
     evidence, model, batches = case
     names = [name for name, _ in model.named_parameters() if name in evidence.leaves]

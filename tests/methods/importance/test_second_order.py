@@ -50,6 +50,7 @@ def test_obd_is_the_curvature_of_the_loss_along_a_weight():
     assert np.abs(both - gone).mean() < 0.5 * np.abs(net.score("obd") - gone).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [mlp, lambda: single_weights(nn.ReLU), convolutions])
 def test_the_gauss_newton_diagonal_is_the_hessians_where_the_net_is_piecewise_linear(make):
     """Batch-norm in evaluation mode is linear too; tanh is not, and there they differ."""
@@ -78,6 +79,7 @@ def test_the_gauss_newton_diagonal_is_not_the_hessians_behind_a_tanh(monkeypatch
     assert "Gauss-Newton" in evidence.notes[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", ["grasp", "obd", "obd-row-sum", "gradient-norm", "fisher", "loss"])
 def test_measures_of_attention_need_no_fused_operator(measure):
     net = TorchNet(layers=1, heads=2).eval()

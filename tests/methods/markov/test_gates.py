@@ -78,6 +78,7 @@ def test_while_all_sites_are_kept_a_block_is_short(bench):
     assert (info.kept, info.proposals, info.decisions) == (32, 30, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooled", [True, False])
 def test_each_layer_keeps_a_site_and_fixed_sites_stay(pooled, bench):
     sites = bench.chain().method.space.sites

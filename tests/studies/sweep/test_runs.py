@@ -68,6 +68,7 @@ def test_an_interrupt_comes_between_the_writes_to_the_journal(tmp_path, monkeypa
         assert {trial["place"]: trial["values"] for trial in again.study.trials()} == dict(enumerate(values))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["retrained", "not-retrained"])
 def test_max_time_bounds_each_search_with_its_classifier(objective, tmp_path, monkeypatch):
     epochs = {"epochs": 1_000_000, "retrain_epochs": 1_000_000}  # without a plan for the time this takes days

@@ -98,6 +98,7 @@ def test_a_curve_is_that_of_its_mask(studied):
     assert one("signed", "global", 10) != one("magnitude", "global", 10)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_what_is_finished_is_kept(studied, capsys):
     before, rows = times(studied), results(studied)["rows"]
@@ -176,6 +177,7 @@ def test_the_page_needs_nothing_from_elsewhere(studied):
         assert row["number"] in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_a_part_that_fails_does_not_stop_the_others(tmp_path, capsys, monkeypatch):
     root = tmp_path / "study"
