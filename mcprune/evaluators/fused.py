@@ -122,6 +122,8 @@ class FusedEvaluator:
         self.level = np.concatenate([np.full(g.size, levels.get(g.layer, 0), np.int64) for g in groups])
         self.local = np.concatenate([np.arange(g.size, dtype=np.int64) for g in groups])
         self.groups = groups
+        self._moves_inputs = not self.level.all()
+        self.features, self.pitch = np.zeros(1, np.float32), 0
         self.classes = self.layers[-1].out_features
         self._n_inputs = self.layers[0].in_features
         self.early_reject = early_reject
@@ -148,7 +150,8 @@ class FusedEvaluator:
                 first = self._forward(gates[0])
                 self._order = self._by_loss(first.losses.numpy())
             self._ordered = features
-            self.features, self.pitch = self._columns()
+            if self._moves_inputs:
+                self.features, self.pitch = self._columns()
         order = slice(None) if self._order is None else self._order
         self.goals = np.empty(0, np.float32)
         if targets.dim() == 1:
