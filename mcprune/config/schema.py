@@ -267,14 +267,14 @@ def refusal(error: ValidationError, options: Mapping[str, object], section: str 
         text = f"{_one_of(METHODS)} is needed"
     cause, remedy = cause_and_remedy(text)
     value = options.get(name)
-    found = repr(value) if name in options else ""
+    shown = repr(value) if name in options else ""
     if len(fields) > 1 and fields[1].isdigit():  # an element of a list
-        found = f"{first['input']!r} in {found}" if found and str(first["input"]) != str(value) else found
+        shown = f"{first['input']!r} in {shown}" if shown and str(first["input"]) != str(value) else shown
     elif len(fields) > 1 and not remedy.startswith("write "):  # a part of an option of several
         cause = f"{fields[1].rstrip('_')}: {cause}"
-    is_named = f"{name}={value}" in cause or (isinstance(value, str) and found in cause)
-    if found and not is_named and not re.search(r"\bgot ", cause):
-        cause += f", got {found}"
+    is_named = f"{name}={value}" in cause or (isinstance(value, str) and shown in cause)
+    if shown and not is_named and not re.search(r"\bgot ", cause):
+        cause += f", got {shown}"
     return ConfigError(_two_sentences(f"{name}: {cause}", remedy, entry))
 
 

@@ -17,7 +17,7 @@ from mcprune.session.build.plan import Plan
 from mcprune.session.finish.latency import within_latency
 from mcprune.session.guard import Guard
 from mcprune.session.interrupt import Interrupt
-from mcprune.session.playoff import play_finalists
+from mcprune.session.playoff.compare import play_finalists
 from mcprune.session.ranks import end_block_together
 from mcprune.session.search_parts import make_rows, make_trainer
 from mcprune.session.search_state import Clock, Crossings, Reported, SearchState, Totals
@@ -26,6 +26,7 @@ from mcprune.session.steering.callbacks import Callbacks
 from mcprune.session.steering.controller import Controller
 from mcprune.session.time_budget import Pace
 from mcprune.state import Saved, deserialize
+from mcprune.storage.answer import ON_VALIDATION
 from mcprune.storage.events import Event, Hardened, KnobChanged, Note, Playoff, Replanned, Stage, Stopped
 from mcprune.types import BoolArray, JsonObject
 
@@ -198,7 +199,7 @@ class Search(SearchStatus):
         finalists = self.method.finalists(self.state.method) if plays and self.may_play else []
         best = self.state.guard.mask.copy()
         if finalists and best.any() and not any((best == one.mask).all() for one in finalists):
-            finalists = [*finalists, Finalist("best on validation rows", best)]
+            finalists = [*finalists, Finalist(ON_VALIDATION, best)]
         elif self.state.guard.fallen and not finalists:
             mask = best
             self.method.adopt(self.state.method, mask)

@@ -13,7 +13,9 @@ OF_ALL = ("all sites", "dense")
 RANDOM = "random masks"
 SHORT = ", short training"  # how the rows of a short comparison end
 BY_MAGNITUDE = ("first-layer magnitude", "weight magnitude", "magnitude, fine-tuned", "magnitude, not retrained")
-OF_CHAIN = "chain from "  # how the names of finalists begin that are no starts
+# Names of finalists that are no starts, or how they begin.
+OF_CHAIN, ON_VALIDATION = "chain from ", "best on validation rows"
+OF_SEARCH = (OF_CHAIN, ON_VALIDATION)
 
 # Why a column may be no measurement, by the kinds of `RunStarted.doubtful`.
 DOUBTS = {
@@ -151,10 +153,10 @@ def simpler_way(scores: Sequence[Scored], playoff: Playoff | None, task: str = "
             ways.append(f"{magnitude.name} ({measure} {gap})" if behind else f"{magnitude.name} (the same {measure})")
     if playoff is not None:
         best = playoff.finalists[0]
-        if not best.name.startswith(OF_CHAIN):
+        if not best.name.startswith(OF_SEARCH):
             ways.append(f"{best.name} without a chain (it won the playoff)")
         for one in playoff.finalists[1:]:
-            if not one.name.startswith(OF_CHAIN) and one.behind <= one.error:
+            if not one.name.startswith(OF_SEARCH) and one.behind <= one.error:
                 ways.append(f"{one.name} without a chain ({one.behind:.4f} +- {one.error:.4f} behind in loss)")
     return f"A simpler way does as well within one standard error: {' and '.join(ways)}." if ways else ""
 

@@ -14,7 +14,7 @@ from mcprune.session.build.dataset import load_dataset
 from mcprune.session.build.markov import make_method
 from mcprune.session.build.planner import make_plan
 from mcprune.session.build.starts import make_starts
-from mcprune.session.playoff import play
+from mcprune.session.playoff.compare import play
 from mcprune.storage.events import Hardened, Playoff, RunDone
 from mcprune.training.cross_validation.out_of_fold import fresh_share_of
 
@@ -39,7 +39,7 @@ def test_the_mask_of_the_useful_columns_wins_and_differs_from_random_ones():
     x, y = table()
     good, half, bad, *rest = masks(12, (0, 1, 2), (0, 1, 5), (6, 7, 8), (9, 10, 11), (5, 6, 11))
     finalists = [Finalist("bad", bad), Finalist("half", half), Finalist("good", good)]
-    event, mask = play(finalists, rest, x, y, None, seed=0)
+    event, mask = play(finalists, rest, Rows(x, y), seed=0)
     assert mask is good
     assert [one.name for one in event.finalists] == ["good", "half", "bad"]
     assert [one.rounds for one in event.finalists] == [2, 2, 1]
@@ -47,7 +47,7 @@ def test_the_mask_of_the_useful_columns_wins_and_differs_from_random_ones():
     assert event.finalists[2].behind > 2 * event.finalists[2].error > 0
     assert not event.is_random
     assert event.lead > 2 * event.lead_error
-    assert play(finalists, rest, x, y, None, seed=0)[0].finalists == event.finalists
+    assert play(finalists, rest, Rows(x, y), seed=0)[0].finalists == event.finalists
 
 
 @pytest.mark.slow
@@ -59,7 +59,7 @@ def test_columns_that_act_together_beat_columns_that_suit_these_rows():
     x = ((x - x.mean(axis=0)) / x.std(axis=0)).astype(np.float32)
     best, lucky = (np.argsort(-f_scores(part, y), kind="stable") for part in (x[:, :15], x[:, 15:]))
     good, bad, *rest = masks(200, range(15), [*best[:7], *(15 + lucky[:8])], range(170, 185), range(185, 200))
-    event, mask = play([Finalist("bad", bad), Finalist("good", good)], rest, x, y.astype(np.int64), None, seed=0)
+    event, mask = play([Finalist("bad", bad), Finalist("good", good)], rest, Rows(x, y.astype(np.int64)), seed=0)
     assert mask is good
     assert event.finalists[1].behind > 2 * event.finalists[1].error
 
@@ -86,7 +86,7 @@ def test_columns_of_the_highest_f_are_finalists_beside_several_starts():
 def test_finalists_of_noise_are_called_random():
     x, y = table()
     finalists = [Finalist(str(place), mask) for place, mask in enumerate(masks(12, (3, 4, 5), (6, 7, 8)))]
-    event, _ = play(finalists, masks(12, (9, 10, 11), (3, 6, 9)), x, y, None, seed=0)
+    event, _ = play(finalists, masks(12, (9, 10, 11), (3, 6, 9)), Rows(x, y), seed=0)
     assert event.is_random
     assert playoff_lines(event)[-1] == "no finalist differs from random columns by two standard errors"
 
@@ -98,7 +98,7 @@ def test_rows_of_no_weight_have_no_say():
     weights[::2] = 0
     good, bad, *rest = masks(12, (0, 1, 2), (6, 7, 8), (9, 10, 11))
     y = np.where(weights > 0, y, 0)
-    event, mask = play([Finalist("bad", bad), Finalist("good", good)], rest, x, y, weights, seed=0)
+    event, mask = play([Finalist("bad", bad), Finalist("good", good)], rest, Rows(x, y, weights), seed=0)
     assert mask is good
     assert event.finalists[0].loss < 1.0
 
@@ -112,12 +112,12 @@ def test_rows_of_no_weight_have_no_say_among_fresh_ones_either():
     x[weights == 0, 6:9] += 3 * np.eye(3)[y[weights == 0]]  # the other mask does better on rows of no weight
     fresh = Rows(x[400:], y[400:], weights[400:])
     finalists = [Finalist("bad", bad), Finalist("good", good)]
-    event, mask = play(finalists, rest, x[:400], y[:400], weights[:400], seed=0, fresh=fresh)
+    event, mask = play(finalists, rest, Rows(x[:400], y[:400], weights[:400]), seed=0, fresh=fresh)
     assert mask is good
     assert event.rows == 600
     weights = 1.0 - weights
     _, mask = play(
-        finalists, rest, x[:400], y[:400], weights[:400], seed=0, fresh=Rows(x[400:], y[400:], weights[400:])
+        finalists, rest, Rows(x[:400], y[:400], weights[:400]), seed=0, fresh=Rows(x[400:], y[400:], weights[400:])
     )
     assert mask is bad  # the control
 
@@ -136,8 +136,8 @@ def test_a_few_validation_rows_tell_columns_that_suit_the_other_rows():
     lucky = 4 + np.argsort(-f_scores(x[train, 4:], y[train]))[:4]
     good, bad, *rest = masks(300, range(4), lucky, range(100, 104), range(200, 204))
     finalists = [Finalist("bad", bad), Finalist("good", good)]
-    assert play(finalists, rest, x[train], y[train], None, seed=0)[1] is bad
-    event, mask = play(finalists, rest, x[train], y[train], None, seed=0, fresh=fresh)
+    assert play(finalists, rest, Rows(x[train], y[train]), seed=0)[1] is bad
+    event, mask = play(finalists, rest, Rows(x[train], y[train]), seed=0, fresh=fresh)
     assert mask is good
     assert event.rows == 140
 
@@ -148,7 +148,7 @@ def test_validation_rows_without_weight_leave_the_others_their_say():
     good, bad, *rest = masks(12, (0, 1, 2), (6, 7, 8), (9, 10, 11), (5, 6, 11))
     fresh = Rows(x[380:], y[380:], np.zeros(20))
     event, mask = play(
-        [Finalist("bad", bad), Finalist("good", good)], rest, x[:380], y[:380], np.ones(380), seed=0, fresh=fresh
+        [Finalist("bad", bad), Finalist("good", good)], rest, Rows(x[:380], y[:380], np.ones(380)), seed=0, fresh=fresh
     )
     assert mask is good
     assert np.isfinite(event.lead)
@@ -197,8 +197,8 @@ def test_a_short_time_means_fewer_steps():
     x, y = table()
     good, bad, *rest = masks(12, (0, 1, 2), (6, 7, 8), (9, 10, 11))
     finalists = [Finalist("bad", bad), Finalist("good", good)]
-    event, mask = play(finalists, rest, x, y, None, seed=0, seconds=1e-6)
-    full, _ = play(finalists, rest, x, y, None, seed=0)
+    event, mask = play(finalists, rest, Rows(x, y), seed=0, seconds=1e-6)
+    full, _ = play(finalists, rest, Rows(x, y), seed=0)
     assert mask is good
     assert event.finalists != full.finalists
 
@@ -211,11 +211,11 @@ def test_noise_that_a_search_has_fitted_is_called_random():
     fitted = np.argsort(-f_scores(x[train], y[train]))
     finalists = [Finalist(name, mask) for name, mask in zip("ab", masks(300, fitted[:10], fitted[10:20]), strict=True)]
     rest = masks(300, fitted[100:110], fitted[200:210])
-    event, _ = play(finalists, rest, x[train], y[train], None, seed=0)
+    event, _ = play(finalists, rest, Rows(x[train], y[train]), seed=0)
     assert event.lead > 2 * event.lead_error  # the rows that chose them say otherwise
     assert event.is_random
-    assert play(finalists, rest, x[train], y[train], None, seed=0, fresh=fresh)[0].is_random
+    assert play(finalists, rest, Rows(x[train], y[train]), seed=0, fresh=fresh)[0].is_random
     x[:, fitted[:3]] += 1.5 * y[:, None]
-    assert not play(finalists, rest, x[train], y[train], None, seed=0)[0].is_random
-    event, _ = play(finalists, rest, x[train], y[train], None, seed=0, fresh=Rows(x[170:], y[170:], None, None))
+    assert not play(finalists, rest, Rows(x[train], y[train]), seed=0)[0].is_random
+    event, _ = play(finalists, rest, Rows(x[train], y[train]), seed=0, fresh=Rows(x[170:], y[170:], None, None))
     assert not event.is_random

@@ -6,9 +6,10 @@ import pytest
 import mcprune
 from mcprune.config.schema import make_config
 from mcprune.data.load import load
+from mcprune.methods.base import Finalist
 from mcprune.session.build.planner import make_plan
 from mcprune.session.loop import run
-from mcprune.session.playoff import Finalist, play
+from mcprune.session.playoff.compare import play
 from mcprune.storage.events import Progress
 from mcprune.training.cross_validation import out_of_fold
 
@@ -62,19 +63,16 @@ def test_the_folds_of_the_playoff_keep_entities_together(table, monkeypatch):
         dealt.append((fold.copy(), entities))
         return fold
 
-    monkeypatch.setattr("mcprune.session.playoff.balanced_folds", balanced)
+    monkeypatch.setattr("mcprune.session.playoff.trials.balanced_folds", balanced)
     masks = [np.array(mask, bool) for mask in ((1, 1, 0), (1, 0, 1), (0, 1, 1))]
     data = plan.splits
     play(
         [Finalist("a", masks[0]), Finalist("b", masks[1])],
         [masks[2]],
-        data.train.features,
-        data.train.targets,
-        None,
+        data.train,
         seed=0,
         most_steps=20,
         fresh=data.validation,
-        entities=data.train.entities,
     )
     assert dealt
     for fold, entities in dealt:

@@ -93,6 +93,22 @@ def test_a_simpler_way_is_named_within_one_standard_error():
     assert "l1 without a chain (it won the playoff)" in simpler_way(ROWS, won)
 
 
+@pytest.mark.parametrize("name", ["chain from l1", "best on validation rows"])
+def test_what_only_a_search_gives_is_no_simpler_way(name):
+    won = Playoff(
+        (Standing(name, 0.1, 0.95, 0.0, 0.0, 2), Standing("f", 0.2, 0.9, 0.1, 0.01, 1)),
+        0.5,
+        0.7,
+        0.4,
+        0.01,
+        False,
+        100,
+        (5, 5),
+        1.0,
+    )
+    assert "without a chain" not in simpler_way(ROWS, won)
+
+
 def test_a_choice_no_better_than_random_is_called_so():
     text = simpler_way(ROWS, replace(PLAYOFF, is_random=True))
     assert text.startswith("No finalist differs from random columns")

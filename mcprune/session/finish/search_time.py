@@ -11,7 +11,7 @@ from mcprune.config.schema import Config
 from mcprune.distributed.evaluation import Ranks
 from mcprune.session.build.plan import Plan
 from mcprune.session.finish.retrain import Refit
-from mcprune.session.playoff import LEAST_SECONDS, TIME_SHARE
+from mcprune.session.playoff.compare import LEAST_SECONDS, TIME_SHARE
 
 # Of the time of a command: the least seconds of a search; the largest share of the retraining, and its reserve over the estimate.
 AT_LEAST, MOST_RETRAINING, RESERVED = 0.01, 0.5, 1.2
