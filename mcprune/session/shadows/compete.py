@@ -30,7 +30,7 @@ WIDTH, DROPOUT, FOLDS = 48, 0.2, 4
 # Rows and columns at most: more rows cost more than they tell, and shadows of more columns take minutes.
 MOST_ROWS, MOST_COLUMNS = 5_000, 2_048
 # Blocks of the chain of a set, in which n(t) falls from all sites to LAST, and the decisions of a block.
-BLOCKS, DECISIONS, LAST = 60, 64, 2
+BLOCKS, DECISIONS, LAST = 60, 64, 1
 
 
 def compete(dataset: Dataset, config: Config) -> ErrorRate:

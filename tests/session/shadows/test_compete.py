@@ -52,6 +52,16 @@ def test_informative_columns_win(cheap):
     assert (event.rows, event.sets, len(event.columns)) == (300, 12, 16)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [1, 10])
+def test_a_single_informative_column_wins(cheap, columns):
+    """A chain that ends with two sites keeps another one beside it to the end, in half of the sets a shadow."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, columns)).astype(np.float32)
+    y = (x[:, 0] + 0.5 * rng.standard_normal(300) > 0).astype(int)
+    assert outcome(x, y, q=0.1).indices == (0,)
+
+
 @pytest.mark.long("the seconds of two more competitions")
 def test_the_same_seed_gives_the_same_bits(cheap):
     x, y, _ = linear(1, columns=8)
