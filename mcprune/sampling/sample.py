@@ -31,6 +31,8 @@ PRECISION, SECONDS = 0.02, 600.0
 REFUSED = 1.05
 # Statistics are computed where there are so many draws, and then so many times as many as the last time.
 FIRST_LOOK, NEXT_LOOK = 100, 1.2
+# Beyond these temperatures exponents overflow, and no law is left between one mask and all of them.
+COLDEST, WARMEST, HOTTEST = 1e-9, 1e9, 1e3
 # Settings that are counts; evaluation rows at least.
 WHOLE, FEWEST_ROWS = ("chains", "rungs", "rows"), 32
 # Seconds between two writes of the samples.
@@ -96,6 +98,11 @@ class SampleSettings:
             raise ConfigError(
                 f"temperature={self.temperature:g}. Sampling needs a temperature above 0, such as 0.01; leave it out for the default."
             )
+        if self.temperature is not None and not COLDEST <= self.temperature <= WARMEST:
+            raise ConfigError(
+                f"temperature={self.temperature:g}. It is in the unit of the loss: choose {COLDEST:g} to {WARMEST:g}, or leave it "
+                "out for the default."
+            )
         if not 0 < self.precision < 0.5:
             raise ConfigError(
                 f"precision={self.precision:g}. It is a standard error of a probability: choose 0 < precision < 0.5, such as 0.02."
@@ -108,9 +115,10 @@ class SampleSettings:
             raise ConfigError(
                 f"rows={self.rows:,}. So few rows distinguish hardly any masks: choose {FEWEST_ROWS} or more, or leave it out."
             )
-        if not 1 < self.hottest < math.inf:
+        if not 1 < self.hottest <= HOTTEST:
             raise ConfigError(
-                f"hottest={self.hottest:g}. In the last law of a ladder the loss counts 1 / hottest: choose more than 1."
+                f"hottest={self.hottest:g}. In the last law of a ladder the loss counts 1 / hottest: choose more than 1, and at most "
+                f"{HOTTEST:g}."
             )
 
 

@@ -176,6 +176,9 @@ def test_broken_samples_are_refused_and_replaced_with_force(wine):
     [
         ({"chains": 2}, "choose 4 to 64"),
         ({"temperature": 0.0}, "above 0"),
+        ({"temperature": 1e-300}, "choose 1e-09 to 1e\\+09"),
+        ({"temperature": 1e300}, "choose 1e-09 to 1e\\+09"),
+        ({"hottest": 1e300}, "at most 1000"),
         ({"precision": 0.0}, "0 < precision < 0.5"),
         ({"max_time": -1.0}, "positive number of seconds"),
         ({"rungs": 0}, "1 for no ladder"),
