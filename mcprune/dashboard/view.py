@@ -20,6 +20,7 @@ from mcprune.session.build.markov import most_evaluation_rows
 from mcprune.session.search_parts import near_hard
 from mcprune.session.steering.callbacks import Callback, SearchView
 from mcprune.session.steering.knobs import KNOBS, Knobs
+from mcprune.storage.answer import sentences
 from mcprune.storage.events import (
     Event,
     Hardened,
@@ -191,7 +192,7 @@ class RunView(Callback):
             self.stream.publish(event.kind, self._scores[-1])
         elif isinstance(event, RunDone):
             self._scores = plain(event.scores)
-            self._run["answer"] = [text for text in (event.summary, event.simpler) if text]
+            self._run["answer"] = sentences(event.summary, event.simpler)
             self._show_stage("")
             self.become("done")
             self.stream.publish(event.kind, {"scores": self._scores, "answer": self._run["answer"]})

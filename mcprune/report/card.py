@@ -7,7 +7,7 @@ from html import escape
 
 from mcprune.report import summary as table
 from mcprune.report.page import COLOURS
-from mcprune.storage.answer import OF_MODEL, score_of
+from mcprune.storage.answer import OF_MODEL, score_of, sentences
 from mcprune.storage.events import RunDone
 
 NAMES = 60  # of kept sites on a card
@@ -26,8 +26,9 @@ def card(done: RunDone, note: str = "") -> str:
     note : str
         What a reader should know besides.
     """
-    parts = [f'<div style="font-size:1.15em;font-weight:600">{escape(done.summary.replace("+-", "±"))}</div>']
-    parts += [_line(text) for text in (done.simpler.replace("+-", "±"), note) if text]
+    result, *simpler = sentences(done.summary, done.simpler) or [""]
+    parts = [f'<div style="font-size:1.15em;font-weight:600">{escape(result)}</div>']
+    parts += [_line(text) for text in (*simpler, note) if text]
     parts.append(
         '<div style="display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start;margin-top:.7em">'
         f"{kept(done)}{_scores(done)}</div>"

@@ -161,6 +161,12 @@ def simpler_way(scores: Sequence[Scored], playoff: Playoff | None, task: str = "
     return f"A simpler way does as well within one standard error: {' and '.join(ways)}." if ways else ""
 
 
+def sentences(summary: str, simpler: str) -> list[str]:
+    """Return the result, and the simpler way where there is one, as whole sentences for a page."""
+    texts = [summary and f"{summary}.", simpler]
+    return [text.replace("+-", "±") for text in texts if text]
+
+
 def kept_doubts(names: Sequence[str], doubtful: Mapping[str, str]) -> str:
     """Return a sentence on doubtful columns among the kept ones; empty where there is none.
 

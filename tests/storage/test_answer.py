@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mcprune.storage.answer import SHORT, kept_doubts, noun, sentence, simpler_way
+from mcprune.storage.answer import SHORT, kept_doubts, noun, sentence, sentences, simpler_way
 from mcprune.storage.events import Playoff, Scored, SiteGroup, Standing
 
 PIXELS = (SiteGroup("inputs", "", 64),)
@@ -107,6 +107,12 @@ def test_what_only_a_search_gives_is_no_simpler_way(name):
         1.0,
     )
     assert "without a chain" not in simpler_way(ROWS, won)
+
+
+def test_a_page_has_whole_sentences():
+    assert sentences("16 reach .9 +- .1", "A simpler way.") == ["16 reach .9 ± .1.", "A simpler way."]
+    assert sentences("16 reach .9", "") == ["16 reach .9."]
+    assert sentences("", "") == []
 
 
 def test_a_choice_no_better_than_random_is_called_so():

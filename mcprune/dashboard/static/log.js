@@ -54,7 +54,7 @@ const Log = (() => {
 
   function show(changes, isOpen) {
     const last = changes[changes.length - 1];
-    const text = last ? `${turned(last)}${last.origin === "undo" ? " (undone)" : ""}: ${comparison(last, isOpen)}.` : "Turn a knob: its effect will stand here.";
+    const text = last ? `${turned(last)}${last.origin === "undo" ? " (undone)" : ""}: ${comparison(last, isOpen)}.` : isOpen ? "Turn a knob: its effect will stand here." : "";
     const line = document.getElementById("effect");
     if (line.textContent !== text) line.textContent = text;
     if (!last) return;
