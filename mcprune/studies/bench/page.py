@@ -110,8 +110,9 @@ def write_page(path: Path, bench: Bench, jobs: Jobs, runs: Runs, results: Result
         "L_tot = L_cla + alpha (L_sel + L_rej), and alpha differs."
     )
     page.figure(loss_curves(firsts, styles))
-    page.heading(f"alpha over the epochs, n = {keep}, seed {bench.seeds[0]}")
-    page.figure(alpha_curves(firsts, styles))
+    if (alphas := alpha_curves(firsts, styles)) is not None:
+        page.heading(f"alpha over the epochs, n = {keep}, seed {bench.seeds[0]}")
+        page.figure(alphas)
     with_gates = {method: run for method, run in firsts.items() if len(gates_over_time(run)[0])}
     if with_gates:  # a run of very many sites does not record them
         page.heading(f"Gates over the epochs, n = {keep}, seed {bench.seeds[0]}")
@@ -233,8 +234,8 @@ def loss_curves(firsts: Mapping[str, RunFigures], styles: Styles) -> Figure:
     return {"data": data, "layout": layout(height=710, margin=bottom, legend=LEGEND, annotations=titles, **axes)}
 
 
-def alpha_curves(firsts: Mapping[str, RunFigures], styles: Styles) -> Figure:
-    """Return alpha over the epochs."""
+def alpha_curves(firsts: Mapping[str, RunFigures], styles: Styles) -> Figure | None:
+    """Return alpha over the epochs, of the methods that have one; None where none has."""
     data = [
         line(
             [event.epoch for event in run.progress],
@@ -243,7 +244,10 @@ def alpha_curves(firsts: Mapping[str, RunFigures], styles: Styles) -> Figure:
             **styles[method].line,
         )
         for method, run in firsts.items()
+        if any(event.alpha for event in run.progress)
     ]
+    if not data:
+        return None
     return {
         "data": data,
         "layout": layout(xaxis={"title": "epoch"}, yaxis={"title": "alpha", "type": "log", "exponentformat": "power"}),

@@ -110,6 +110,7 @@ def print_tables(results: Results, output: Output) -> None:
         *(line for one in results["ranking"] if one["text"] for line in wrapped(one["text"], output.width, "")),
         *results["misses"],
         *weights_line(results),
+        "",
         *terms_lines(output.width),
     ]
     output.lines(lines)
