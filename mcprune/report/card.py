@@ -81,9 +81,7 @@ def _scores(done: RunDone) -> str:
         + "</tr>"
         for cells, is_model in rows
     )
-    return (
-        f'<table style="border-collapse:collapse;margin:0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    )
+    return f'<table style="color:inherit;border-collapse:collapse;margin:0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def _side(place: int) -> str:
