@@ -96,6 +96,7 @@ def judged(content: dict[str, Any], group: np.ndarray) -> dict[str, Any]:
         "loss": content["loss"],
         "seconds": content["seconds_in_all"],
         "pairs_tested": content["substitutes"]["pairs_tested"],
+        "pairs_exchanged": content["substitutes"]["pairs_exchanged"],
     }
 
 

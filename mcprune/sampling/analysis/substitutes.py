@@ -12,7 +12,8 @@ varies with the count, so that their difference varies less than the count.
 
 The rate. Pairs that share sites depend on each other in both directions, so the procedure of Benjamini and Yekutieli, which holds under any
 dependence, bounds the expected share of false pairs. It costs a factor of log(pairs), and p falls exponentially with the number of draws.
-Only pairs that could pass are counted: those where not a single draw with both sites would be evidence. P of single sites decides that, not
+Only pairs that could pass are counted: those where not a single draw with both sites would be evidence, and, where exchanges can be
+evaluated, evidence enough to pass alone among all pairs. P of single sites decides that, not
 the count that is tested. Of other pairs, whose sites are kept too rarely, exchanges are evaluated (`exchange_test`); all p-values are one
 family.
 
@@ -192,13 +193,8 @@ def find_substitutes(
         raise ConfigError(f"The false-discovery rate is {rate}. Choose a rate between 0 and 1, such as {RATE}.")
     if not 0.0 < ratio <= 1.0:
         raise ConfigError(f"The ratio is {ratio}. Choose a ratio above 0 and at most 1, such as {RATIO}.")
-    tested, p_values = _counted_pairs(samples, rate, ratio)
-    exchanged = np.empty((0, 2), np.int64)
-    if evaluate is not None:
-        is_counted = np.zeros((samples.sites, samples.sites), bool)
-        is_counted[tested[:, 0], tested[:, 1]] = is_counted[tested[:, 1], tested[:, 0]] = True
-        exchanged, more = exchange_test(samples, is_counted, ratio, evaluate)
-        p_values = np.concatenate([p_values, more])
+    tested, p_values, exchanged, more = _tested_pairs(samples, rate, ratio, evaluate)
+    p_values = np.concatenate([p_values, more])
     every = np.concatenate([tested, exchanged])
     q_values = stats.false_discovery_control(p_values, method="by") if len(every) else p_values
     chosen = np.flatnonzero(q_values <= rate)
@@ -211,10 +207,30 @@ def find_substitutes(
     return Substitutes(tuple(pairs), tuple(groups), len(tested), len(exchanged), total, rate, ratio, samples.names)
 
 
-def _counted_pairs(samples: Samples, rate: float, ratio: float) -> tuple[IntArray, FloatArray]:
-    """Return the pairs (P, 2) of sites that the draws can tell, and their p-values (P,)."""
+def _tested_pairs(
+    samples: Samples, rate: float, ratio: float, evaluate: Evaluate | None
+) -> tuple[IntArray, FloatArray, IntArray, FloatArray]:
+    """Return the pairs (P, 2) that are tested by counts, their p-values (P,), and those that are tested by exchanges with theirs.
+
+    Where exchanges are evaluated, counts are left to pairs that would pass as the only ones among all: others hardly ever do.
+    """
+    if evaluate is not None:
+        pairs = samples.sites * (samples.sites - 1) // 2
+        alone = rate / (pairs * (1.0 / np.arange(1, pairs + 1)).sum()) if pairs else rate
+        tested, p_values = _counted_pairs(samples, rate, ratio, alone)
+        is_counted = np.zeros((samples.sites, samples.sites), bool)
+        is_counted[tested[:, 0], tested[:, 1]] = is_counted[tested[:, 1], tested[:, 0]] = True
+        exchanged, more = exchange_test(samples, is_counted, ratio, evaluate)
+        if len(exchanged):
+            return tested, p_values, exchanged, more
+    tested, p_values = _counted_pairs(samples, rate, ratio, rate)
+    return tested, p_values, np.empty((0, 2), np.int64), np.empty(0)
+
+
+def _counted_pairs(samples: Samples, rate: float, ratio: float, lowest: float) -> tuple[IntArray, FloatArray]:
+    """Return the pairs (P, 2) of sites whose p-value can be as low as `lowest`, and their p-values (P,)."""
     sites = np.flatnonzero((samples.probability > 0.0) & (samples.probability < 1.0))
-    tested, p_values = _test(samples, Counts.of(samples, sites), rate, ratio)
+    tested, p_values = _test(samples, Counts.of(samples, sites), rate, ratio, lowest)
     return sites[tested], p_values
 
 
@@ -251,10 +267,12 @@ class Counts(NamedTuple):
         return cls(sites, joint, independent_joint(samples.probability, sites), np.minimum(sizes[:, None], sizes))
 
 
-def _test(samples: Samples, counts: Counts, rate: float, ratio: float) -> tuple[IntArray, FloatArray]:
+def _test(
+    samples: Samples, counts: Counts, rate: float, ratio: float, lowest: float | None = None
+) -> tuple[IntArray, FloatArray]:
     """Return the pairs (P, 2) that are tested, as places in `counts.sites`, and their p-values (P,)."""
     most = ratio * counts.independent
-    can_pass = np.triu(counts.size * np.log1p(-np.minimum(most, 1.0 - 1e-12)) <= np.log(rate), k=1)
+    can_pass = np.triu(counts.size * np.log1p(-np.minimum(most, 1.0 - 1e-12)) <= np.log(lowest or rate), k=1)
     tested = np.argwhere(can_pass)
     at = tuple(tested.T)
     joint, most, size = counts.joint[at], most[at], counts.size[at].copy()

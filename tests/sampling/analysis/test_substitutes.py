@@ -174,6 +174,15 @@ def test_copies_that_the_law_never_draws_are_found_by_exchanges() -> None:
     assert "by exchanges" in describe_substitutes(found)[-1]
 
 
+def test_copies_of_which_there_are_too_few_draws_are_found_by_exchanges() -> None:
+    # So many draws could be evidence by themselves, but not enough among all pairs.
+    masks = all_masks(9, 3)
+    samples = samples_of(masks, any_triple_loss(masks), temperature=0.3, draws=20)
+    assert not find_substitutes(samples).groups
+    found = find_substitutes(samples, evaluate=any_triple_loss)
+    assert {tuple(sorted(group.sites)) for group in found.groups} == {(0, 1, 2), (3, 4, 5), (6, 7, 8)}
+
+
 def any_triple_loss(masks: BoolArray) -> FloatArray:
     """As `triple_loss`, but a second site of a triple adds nothing."""
     parts = [masks[:, 3 * triple : 3 * triple + 3] for triple in range(3)]
