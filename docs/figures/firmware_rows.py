@@ -1,53 +1,95 @@
-"""The table of docs/firmware.md at equal time, from benchmarks/results/firmware_equal_time.json."""
+"""The tables of docs/firmware.md, from benchmarks/results/firmware.json."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "firmware_equal_time.json"
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 SETS = {"jets": "simulated jets", "satimage": "satimage"}
 WAYS = {
-    "HGQ2": "HGQ2 alone",
     "HGQ2 + chain": "HGQ2, then `polish`",
     "HGQ2 + greedy": "HGQ2, then greedy removal with moves of biases",
     "HGQ2, frozen bits": "HGQ2, trained on at frozen bits",
-    "own": "`quantize`",
-    "own + chain": "`quantize`, then `polish`",
-    "own + chain, no unit moves": "the same without unit moves",
 }
-HEAD = ("set, seed", "way", "adders", "LUTs", "training loss", "test loss", "seconds in all", "of HGQ2's")
 Row = dict[str, Any]
+Cells = list[list[str]]
+Table = tuple[Sequence[str], Cells]
 
 
-def equal_time_rows() -> list[list[str]]:
-    """Return the networks of each way: what they cost, their losses, and the seconds that led to them."""
-    records = json.loads(RESULTS.read_text())["records"]
-    totals = {(one["data"], one["seed"]): one["points"][0]["seconds"] for one in records if one["way"] == "HGQ2"}
-    order = {way: place for place, way in enumerate(WAYS)}
-    known = [one for one in records if one["way"] in order]
+def front_rows() -> Table:
+    """Return each way against the front of HGQ2 at equal test loss."""
+    head = ("set", "way", "networks compared", "adders", "by seed", "LUTs", "by seed", "seeds within .85 and .92", "seconds over HGQ2's")
     lines = []
-    for one in sorted(known, key=lambda one: (list(SETS).index(one["data"]), one["seed"], order[one["way"]])):
-        total = totals.get((one["data"], one["seed"]))
-        for point, spent in _points(one, total):
-            cells = [
-                f"{point['adders']}",
-                f"{point['luts']:,.0f}",
-                *(f"{point[f'{part}_loss']:.3f}" for part in ("train", "test")),
-            ]
-            whole = "-" if total is None or one["way"].startswith("own") else f"{total:.0f}"
-            lines.append([f"{SETS[one['data']]}, {one['seed']}", WAYS[one["way"]], *cells, f"{spent:.0f}", whole])
-    return lines
+    for row in _summary(WAYS):
+        figures = [cell for figure in ("adders", "luts") for cell in _ratio(row, figure, "loss")]
+        compared = f"{row['compared_by_loss']} of {row['points']}"
+        kept = [f"{row['seeds_within_bars']} of {row['seeds']}", f"{row['seconds_over_those_left']:.2f}"]
+        lines.append([SETS[row["data"]], WAYS[row["way"]], compared, *figures, *kept])
+    return head, lines
 
 
-def _points(record: Row, total: float | None) -> Iterator[tuple[Row, float]]:
-    """Yield the networks with the seconds of the processor of all that led to them."""
-    for point in record["points"]:
-        before = (
-            0.0
-            if record["way"] in ("HGQ2", "own") or total is None or "seconds_left" not in point
-            else total - point["seconds_left"]
-        )
-        yield point, before + point["seconds"]
+def control_rows() -> Table:
+    """Return the chain beside its controls, pair by pair."""
+    head = ("set", "beside", "pairs", "lower loss in", "mean change of the test loss", "adders", "LUTs", "seconds")
+    lines = [
+        [
+            SETS[row["data"]],
+            WAYS[row["chain_beside"]].removeprefix("HGQ2, ").removeprefix("then "),
+            f"{row['pairs']}",
+            f"{row['better_in']}",
+            f"{row['mean_change']:+.4f}",
+            *(f"{row[name]:.2f}" for name in ("adders_ratio", "luts_ratio", "seconds_ratio")),
+        ]
+        for row in _content()["summary"]
+        if "chain_beside" in row
+    ]
+    return head, lines
+
+
+def speed_rows() -> Table:
+    """Return decisions a second."""
+    head = ("network", "digits", "budget in", "rows", "decisions a second of the processor")
+    lines = [
+        [
+            "-".join(map(str, point["widths"])),
+            f"{point['digits']:,}",
+            point["unit"],
+            f"{point['rows']:,}",
+            f"{point['decisions_a_second']:,}",
+        ]
+        for one in _records("speed")
+        for point in one["points"]
+    ]
+    return head, lines
+
+
+TABLES: dict[str, Callable[[], Table]] = {
+    "front": front_rows,
+    "controls": control_rows,
+    "speed": speed_rows,
+}
+
+
+def _content() -> Row:
+    return dict(json.loads((RESULTS / "firmware.json").read_text()))
+
+
+def _records(way: str) -> list[Row]:
+    return [one for one in _content()["records"] if one["way"] == way]
+
+
+def _summary(ways: dict[str, str]) -> list[Row]:
+    rows = [row for row in _content()["summary"] if row.get("way") in ways]
+    order = list(ways)
+    return sorted(rows, key=lambda row: (list(SETS).index(row["data"]), order.index(row["way"])))
+
+
+def _ratio(row: Row, figure: str, quality: str) -> list[str]:
+    """Return a median ratio, and the medians of the seeds."""
+    name = f"{figure}_at_equal_{quality}"
+    if row[name] is None:
+        return ["-", "-"]
+    return [f"{row[name]:.2f}", ", ".join(f"{value:.2f}" for value in row[f"{name}_by_seed"])]

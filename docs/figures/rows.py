@@ -257,6 +257,10 @@ def _rate_and_power(runs: Sequence[Row]) -> str:
     return f"false discovery rate {share(statistics.mean(run['false'] for run in runs), 3)}, power {share(power, 3)}"
 
 
+def _firmware(build: Callable[[], firmware_rows.Table]) -> Callable[[], str]:
+    return lambda: table(*build())
+
+
 BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "results"): readme_results,
     ("docs/benchmarks.md", "tables"): table_rows,
@@ -264,9 +268,9 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/benchmarks.md", "digits"): digits_text,
     ("docs/choosing-delta-and-temperature.md", "moves"): move_rows,
     ("docs/error-rate.md", "fdr"): error_rates,
-    ("docs/firmware.md", "equal time"): lambda: table(firmware_rows.HEAD, firmware_rows.equal_time_rows()),
     ("docs/other-tools.md", "mnist"): lambda: peer_rows("mnist"),
     ("docs/other-tools.md", "fashion"): lambda: peer_rows("fashion-mnist"),
+    **{("docs/firmware.md", name): _firmware(build) for name, build in firmware_rows.TABLES.items()},
 }
 
 
