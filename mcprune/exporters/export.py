@@ -34,6 +34,7 @@ from mcprune.types import AnyArray, Float32Array
 
 FORMATS = (*ENDINGS, *(name for name in firmware.FORMATS if name not in ENDINGS))
 ROWS = 1000  # that both are compared on
+BITS = 8  # of a weight of integers, by default
 
 
 def export(
@@ -43,7 +44,7 @@ def export(
     *,
     rows: str | os.PathLike[str] | AnyArray | None = None,
     scaled: bool = False,
-    bits: int = 8,
+    bits: int = BITS,
     measure: bool = True,
     force: bool = False,
     model: nn.Module | None = None,
@@ -87,6 +88,7 @@ def export(
         raise ConfigError(f"to={to!r} is no format. Choose one of {', '.join(FORMATS)}.")
     network = _network(what)
     if network is not None:
+        _refuse_unused({"bits": bits != BITS, "scaled": scaled, "model": model is not None})
         return _export_network(network, what, to, out, rows, force=force)
     source = _source(what, model)
     _refuse_coded(source.small, to)
@@ -97,6 +99,14 @@ def export(
     target = _target(source, to, out, force=force)
     compared = _rows(source, rows)
     return WRITERS[to](Wish(to, source, target, compared, scaled, bits, measure))
+
+
+def _refuse_unused(is_set: dict[str, bool]) -> None:
+    """Refuse options that change nothing of a fixed-point network's file."""
+    for name in (name for name, value in is_set.items() if value):
+        raise ConfigError(
+            f"{name} is not for a fixed-point network, whose integers are written as they are. Leave it out."
+        )
 
 
 def _network(what: object) -> FixedNetwork | None:

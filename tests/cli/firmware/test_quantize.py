@@ -91,3 +91,11 @@ def test_inspect_and_export_take_its_folder(folder, table, capsys):
     assert "--force" in capsys.readouterr().err
     assert main(["export", str(folder), "--to", "onnx"]) == 2
     assert "choose one of c, alkaid, hls4ml, qonnx" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--bits", "16"], ["--scaled"]])
+def test_options_that_change_nothing_of_a_fixed_point_network_are_refused(folder, tmp_path, capsys, options):
+    out = tmp_path / "net.h"
+    assert main(["export", str(folder), "--to", "c", *options, "--out", str(out)]) == 2
+    assert f"{options[0].lstrip('-')} is not for a fixed-point network" in capsys.readouterr().err
+    assert not out.exists()
