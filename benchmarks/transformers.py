@@ -1,40 +1,49 @@
-"""A part of the heads and neurons of a vision transformer on Fashion-MNIST: the chain beside Fisher, EvoPress, magnitude and chance.
+"""A part of the heads and neurons of small transformers: the chain beside Fisher, EvoPress, magnitude and chance.
 
-For each seed one network is trained. Every way gets the same trained weights and, where it evaluates masks, as many evaluations of as
-many training rows; test rows are only looked at for the figures. Each mask is tested as it is and after a short retraining of the cut
-network.
+- images: a vision transformer (pre-norm, 4 layers) on Fashion-MNIST, 16 patches.
+- text: a BERT-like encoder (post-norm, 3 layers) on 24 characters of source code of Python's library: which of five packages are they from?
+
+For each seed one network is trained. Every way gets the same trained weights and, where it evaluates masks, as many training rows in
+all (a row of a backward pass counts three times); test rows are only looked at for the figures. Each mask is tested as it is and after a
+short retraining of the cut network.
 
 - fisher: Kwon et al. 2022, "A Fast Post-Training Pruning Framework for Transformers": the diagonal of the empirical Fisher
   information of the mask variables, then swaps within each layer by its whole block, without their last step (the weights are
   retrained here in place of it).
+- chain: `mcprune.refine` of Fisher's mask with `proposals="slopes"`.
 - evopress: Sieberling et al. 2025: a (1 + lambda) search whose offspring swap kept and dropped sites of a layer or of a kind, the
   best ones selected on more and more rows.
 
-    python benchmarks/transformers.py --out benchmarks/results/transformers.json
+    python benchmarks/transformers.py --task images --seeds 0 1 2 --out benchmarks/results/transformers.json
+
+Runs of other tasks, shares and seeds in the file stay; `--folder` keeps the trained networks for another share.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
+import sysconfig
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import common
 import numpy as np
 
 PATCH, WIDTH, LAYERS, HEADS, HIDDEN = 7, 64, 4, 8, 128
-SEEDS, TRAINED, EPOCHS, BATCH, RATE = (0, 1, 2), 20_000, 4, 128, 2e-3
-ROWS, DECISIONS = 256, 16  # of training, for each evaluation; decisions of a block of the chain, 16 blocks an epoch
+PACKAGES = ("asyncio", "email", "http", "multiprocessing", "unittest")
+LENGTH, EACH, TEXT_LAYERS, LETTERS = 24, 6_000, 3, 128
+SEEDS, TRAINED, EPOCHS, BATCH, RATE = (0, 1, 2), 20_000, 3, 128, 2e-3
+ROWS = 256  # of training, for each evaluation of EvoPress
+# Of the chain: rows of an evaluation, decisions between two backward passes, and steps of the run between them.
+CHAIN_ROWS, DECISIONS, STEPS = 1024, 6, 21
 SEARCHED = 8192  # training rows that masks may be evaluated on
 FISHER_ROWS = 2048
 TESTED = 6_000
-RETRAIN_ROWS, RETRAIN_RATE = 6_000, 3e-4  # a short retraining: one pass over so many rows
-RANDOM = 3
-# The chain that starts from all sites spends two evaluations on each site that it drops, so its search has fewer epochs.
-FALLING = {"pool": "2"}
-FALLING_EPOCHS = 1 / 3
+RETRAIN_ROWS, RETRAIN_RATE = 4_000, 3e-4  # a short retraining: one pass over so many rows
+RANDOM = 1
 # EvoPress: offspring, and how many of them are left on which share of the rows.
 OFFSPRING, SELECTION = 16, ((4, 8), (1, 2))  # (survivors, part of the rows)
 
@@ -61,6 +70,62 @@ def network(seed: int) -> Any:
 
     torch.manual_seed(seed)
     return Vision()
+
+
+def text_network(seed: int) -> Any:
+    """Return an untrained BERT-like encoder of characters."""
+    import torch
+    from torch import nn
+
+    class Text(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.letters = nn.Embedding(LETTERS, WIDTH)
+            self.place = nn.Parameter(torch.randn(LENGTH, WIDTH) * 0.1)
+            layer = nn.TransformerEncoderLayer(WIDTH, HEADS, HIDDEN, 0.0, "gelu", batch_first=True)
+            self.encoder = nn.TransformerEncoder(layer, TEXT_LAYERS, enable_nested_tensor=False)
+            self.head = nn.Linear(WIDTH, len(PACKAGES))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.head(self.encoder(self.letters(x.long()) + self.place).mean(dim=1))
+            return out
+
+    torch.manual_seed(seed)
+    return Text()
+
+
+def text_data() -> Any:
+    """Return pieces of source code that do not overlap, as rows of character codes, and the packages that they are from."""
+    from mcprune.data.load import from_arrays
+
+    root, draw = Path(sysconfig.get_paths()["stdlib"]), np.random.default_rng(0)
+    rows, labels = [], []
+    for label, package in enumerate(PACKAGES):
+        content = b"".join(path.read_bytes() for path in sorted((root / package).glob("*.py")))
+        pieces = np.frombuffer(content[: len(content) // LENGTH * LENGTH], np.uint8).reshape(-1, LENGTH)
+        rows.append(np.minimum(pieces[draw.permutation(len(pieces))[:EACH]], LETTERS - 1))
+        labels.append(np.full(len(rows[-1]), label))
+    order = draw.permutation(sum(map(len, rows)))
+    return from_arrays(
+        np.concatenate(rows)[order].astype(np.float32), np.concatenate(labels)[order], name="source code"
+    )
+
+
+class Kind(NamedTuple):
+    """A task: its rows, its network, and how the rows are scaled."""
+
+    data: Callable[[], Any]
+    network: Callable[[int], Any]
+    scale: str
+
+
+def _images() -> Any:
+    from mcprune.data.load import load
+
+    return load("fashion-mnist")
+
+
+TASKS = {"images": Kind(_images, network, "auto"), "text": Kind(text_data, text_network, "none")}
 
 
 class Task:
@@ -180,16 +245,16 @@ def mutated(task: Task, mask: np.ndarray, draw: np.random.Generator) -> np.ndarr
     return mask.copy() if empty else out
 
 
-def by_chain(task: Task, epochs: int, **options: Any) -> tuple[np.ndarray, int]:
-    """Return the mask of the chain, and the rows that its evaluations have seen."""
+def by_chain(task: Task, start: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the mask of the chain that refines a mask by slopes, and how many rows its evaluations and backward passes take."""
     import mcprune
 
     seen: list[int] = []
-    result = mcprune.prune(
-        task.data.train.features[:SEARCHED], task.data.train.targets[:SEARCHED], model=task.model, sites="heads,neurons",
-        keep=task.keep, frozen=True, epochs=epochs, test=0, validation=0, eval_on="train", evaluation_rows=f"{ROWS},early={ROWS}",
-        decisions=DECISIONS, lookahead=1, finetune="none", compare="no",
-        seed=task.seed, threads=1, callbacks=[common.count_forwards(seen)], progress=False, **options,
+    result = mcprune.refine(
+        start, task.data.train.features[:SEARCHED], task.data.train.targets[:SEARCHED], model=task.model, sites="heads,neurons",
+        keep=task.keep, proposals="slopes", epochs=1, batch_size=64, train_steps=STEPS, test=0, validation=0, eval_on="train",
+        evaluation_rows=f"{CHAIN_ROWS},early={CHAIN_ROWS}", decisions=DECISIONS, lookahead=1, finetune="none", compare="no",
+        seed=task.seed, threads=1, callbacks=[common.count_forwards(seen)], progress=False,
     )  # fmt: skip
     return result.mask.support, seen[-1]
 
@@ -215,15 +280,15 @@ def test_rows(data: Any) -> tuple[Any, Any]:
     return torch.from_numpy(data.test.features[:TESTED]), torch.from_numpy(data.test.targets[:TESTED])
 
 
-def ways(task: Task, search_epochs: int) -> Iterator[dict[str, Any]]:
-    """Yield the figures of every way to a mask; the masks of the chain first, since they set how many evaluations others have."""
+def ways(task: Task) -> Iterator[dict[str, Any]]:
+    """Yield the figures of every way to a mask; the chain first, since it sets how many rows EvoPress evaluates."""
 
     def figures(way: str, made: np.ndarray | tuple[np.ndarray, int], began: float) -> dict[str, Any]:
         mask, rows = made if isinstance(made, tuple) else (made, task.rows_used)
         seconds = time.monotonic() - began
         for kind, count in task.keep.items():
             assert int(mask[task.kind == kind].sum()) == count, (way, kind)
-        out = {"seed": task.seed, "way": way, "rows": rows, "seconds": seconds, **tests(task, mask)}
+        out = {"way": way, "rows": rows, "seconds": seconds, **tests(task, mask)}
         task.rows_used = 0
         return out
 
@@ -231,78 +296,91 @@ def ways(task: Task, search_epochs: int) -> Iterator[dict[str, Any]]:
     fisher = by_fisher(task)
     yield figures("fisher", fisher, began)
     began = time.monotonic()
-    start = {"start": "fisher,after=0", "keep_schedule": "constant"}
-    first = figures("chain from fisher", by_chain(task, search_epochs, **start), began)
+    first = figures("chain from fisher", by_chain(task, fisher), began)
     yield first
     began = time.monotonic()
     yield figures("evopress from fisher", by_evolution(task, int(first["rows"]), fisher), began)
     began = time.monotonic()
-    second = figures("chain", by_chain(task, max(1, round(FALLING_EPOCHS * search_epochs)), **FALLING), began)
-    yield second
-    began = time.monotonic()
-    yield figures("evopress", by_evolution(task, int(second["rows"])), began)
+    yield figures("evopress", by_evolution(task, int(first["rows"])), began)
     yield figures("magnitude", task.highest(task.norms()), time.monotonic())
     draw = np.random.default_rng(task.seed)
     for _ in range(RANDOM):
         yield figures("random", task.highest(draw.random(task.sites.size)), time.monotonic())
 
 
-def main() -> None:
-    """Measure, print, write after every mask; runs of other seeds in the file stay."""
-    parser = common.parser(__doc__.splitlines()[0], with_plot=False)
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="which seeds")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of training the whole network")
-    parser.add_argument("--search-epochs", type=int, default=3, help="length of the chain's search")
-    parser.add_argument("--share", type=float, default=0.5, help="of the heads, and of the neurons, that is kept")
-    options = parser.parse_args()
-
+def trained(kind: Kind, data: Any, seed: int, epochs: int, path: Path | None) -> Any:
+    """Return the trained network of a seed; from a file, where it was kept there."""
     import torch
 
-    from mcprune.data.load import load
+    from mcprune.training.fit import fit
+
+    model = kind.network(seed)
+    if path is not None and path.exists():
+        model.load_state_dict(torch.load(path, weights_only=True))
+        return model
+    x, y = torch.from_numpy(data.train.features[:TRAINED]), torch.from_numpy(data.train.targets[:TRAINED])
+    fit(model, x, y, epochs=epochs, batch_size=BATCH, learning_rate=RATE, weight_decay=0.0, seed=seed)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(model.state_dict(), path)
+    return model
+
+
+def main() -> None:
+    """Measure, print, write after every mask; other runs in the file stay."""
+    parser = common.parser(__doc__.splitlines()[0], with_plot=False)
+    parser.add_argument("--task", choices=list(TASKS), default="images", help="which network and rows")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="which seeds")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of training the whole network")
+    parser.add_argument("--share", type=float, default=0.5, help="of the heads, and of the neurons, that is kept")
+    parser.add_argument("--folder", type=Path, help="keep the trained networks here")
+    options = parser.parse_args()
+
     from mcprune.data.prepare import prepare
     from mcprune.environment import use_threads
-    from mcprune.training.fit import fit
     from mcprune.training.metrics import accuracy
 
     use_threads(1)
-    dataset = load("fashion-mnist")
-    kept = [] if options.out is None or not options.out.exists() else json.loads(options.out.read_text())["runs"]
-    runs = [run for run in kept if run["seed"] not in options.seeds]
-
-    def note(run: dict[str, Any]) -> None:
-        runs.append(run)
-        print(run, flush=True)
-        if options.out is not None:
-            part = {"machine": common.machine(1), "runs": runs, "rows": rows_of(runs), "is_partial": True}
-            common.write(options.out, part)
+    kind = TASKS[options.task]
+    dataset = kind.data()
+    runs = [] if options.out is None or not options.out.exists() else json.loads(options.out.read_text())["runs"]
+    settings = {"epochs": options.epochs, "width": WIDTH, "heads": HEADS, "hidden": HIDDEN,
+        "rows": ROWS, "trained": TRAINED}  # fmt: skip
 
     for seed in options.seeds[: 1 if options.quick else None]:
-        data = prepare(dataset, seed=seed, validation=0.05, test=0.15, scale="auto")
-        model, began = network(seed), time.monotonic()
-        x, y = torch.from_numpy(data.train.features[:TRAINED]), torch.from_numpy(data.train.targets[:TRAINED])
-        fit(model, x, y, epochs=options.epochs, batch_size=BATCH, learning_rate=RATE, weight_decay=0.0, seed=seed)
+        place = {"task": options.task, "share": options.share, "seed": seed}
+        runs = [run for run in runs if any(run[key] != value for key, value in place.items())]
+
+        def note(run: dict[str, Any], place: dict[str, Any] = place, runs: list[dict[str, Any]] = runs) -> None:
+            runs.append(place | run)
+            print(runs[-1], flush=True)
+            if options.out is not None:
+                part = {"machine": common.machine(1), "options": settings, "runs": runs, "rows": rows_of(runs)}
+                common.write(options.out, part)
+
+        data = prepare(dataset, seed=seed, validation=0.05, test=0.15, scale=kind.scale)
+        began = time.monotonic()
+        file = None if options.folder is None else options.folder / f"{options.task}-{seed}-{options.epochs}.pt"
+        model = trained(kind, data, seed, options.epochs, file)
         task = Task(model, data, seed, options.share)
-        dense = accuracy(task.model, *test_rows(data))
-        note({"seed": seed, "way": "dense", "mask only": dense, "seconds": time.monotonic() - began})
-        for run in ways(task, options.search_epochs):
+        note({"way": "dense", "mask only": accuracy(task.model, *test_rows(data)), "seconds": time.monotonic() - began})
+        for run in ways(task):
             note(run)
-    common.report(rows_of(runs), 1, options.out, runs=runs, options={"epochs": options.epochs, "search_epochs": options.search_epochs,
-        "width": WIDTH, "layers": LAYERS, "heads": HEADS, "hidden": HIDDEN, "rows": ROWS,
-        "share": options.share, "trained": TRAINED})  # fmt: skip
+    common.report(rows_of(runs), 1, options.out, runs=runs, options=settings)
 
 
 def rows_of(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the means over the seeds."""
     out = []
-    for way in dict.fromkeys(run["way"] for run in runs):
+    for task, share, way in dict.fromkeys((run["task"], run["share"], run["way"]) for run in runs):
+        own = [run for run in runs if (run["task"], run["share"], run["way"]) == (task, share, way)]
         for how in ("mask only", "retrained"):
-            values = [run[how] for run in runs if run["way"] == way and how in run]
+            values = [run[how] for run in own if how in run]
             if values:
                 spread = statistics.stdev(values) if len(values) > 1 else None
-                name = f"{way}, {how}"
-                out.append(
-                    common.row(name, statistics.mean(values), "", None, "higher", spread=spread, count=len(values))
-                )
+                name = f"{task}, {share:g} kept, {way}, {how}"
+                value = statistics.mean(values)
+                out.append(common.row(name, value, "", None, "higher", spread=spread, count=len(values)))
     return out
 
 

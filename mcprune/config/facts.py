@@ -131,6 +131,8 @@ class Traits(NamedTuple):
         Channels, or heads, neurons or blocks of a transformer, are sites: they are cut out of the search's classifier.
     has_parts : bool
         Heads, neurons or blocks are sites.
+    is_sloped : bool
+        Sites are proposed by the slopes of the loss.
     has_weights, has_groups, has_pattern : bool
         Kinds of sites, and tied sites of unequal costs.
     only_inputs : bool
@@ -195,6 +197,7 @@ class Traits(NamedTuple):
     is_table: bool
     is_narrow: bool
     is_short_list: bool = False
+    is_sloped: bool = False
     is_roomy: bool = True
     is_crowded: bool = True
     is_retrained_long: bool = True

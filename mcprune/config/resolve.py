@@ -155,6 +155,7 @@ def traits_of(config: Config, facts: Facts) -> Traits:
         has_channels=not facts.kinds.isdisjoint(CUT_KINDS),
         has_parts=not facts.kinds.isdisjoint(PART_KINDS),
         has_weights="weights" in facts.kinds,
+        is_sloped=chain.proposals.name == "slopes",
         has_groups=problem.groups is not None and not facts.is_single,
         has_pattern=problem.pattern is not None,
         only_inputs=problem.sites == "inputs",

@@ -102,6 +102,8 @@ def _check_chain(search: Markov, facts: Facts, traits: Traits, moves: Mapping[st
             f"--proposals {search.proposals} sets how the move informed draws its sites, and --moves has none. Add --moves "
             "exchange=1,informed=1."
         )
+    if search.proposals.name == "slopes" and "weights" in facts.kinds:
+        raise ConfigError("--proposals slopes cannot score single weights, whose gates all rows share. Choose probes.")
     if search.start is not None:
         _check_columns(search.start, facts)
     if search.start is not None and search.start.measure:

@@ -160,7 +160,7 @@ class ChainOptions(NamedTuple):
     early_reject : float
         0: exact.
     proposals : str
-        chain, probes or measure; then `proposal_measure` scores.
+        chain, probes, slopes or measure; then `proposal_measure` scores.
     starts : tuple of str
         What chooses the first masks of chains, one after the other; empty: one chain from all sites.
     start_shares : tuple of float

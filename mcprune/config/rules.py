@@ -132,6 +132,7 @@ MOVES: Default[dict[str, float]] = Default(
         Rule({"exchange": 0.75, "toggle": 0.25}, "groups", lambda traits: traits.has_groups),
         Rule({"exchange": 1.0}, "a pattern of weights", lambda traits: traits.has_pattern),
         Rule({"informed": 0.9, "exchange": 0.1}, "weights", lambda traits: traits.has_weights),
+        Rule({"informed": 0.9, "exchange": 0.1}, "--proposals slopes", lambda traits: traits.is_sloped),
         Rule(
             {"site": 0.7, "exchange": 0.3},
             f"gates by rank on {SHORT_LIST} inputs or more of {MANY}",

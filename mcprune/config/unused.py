@@ -168,9 +168,10 @@ def _check_finetune(config: Config) -> None:
 
 def _check_probes(config: Config) -> None:
     search = config.chain
-    if search.proposals.name == "probes" and search.moves is not None and "informed" not in search.moves:
+    name = search.proposals.name
+    if name in ("probes", "slopes") and search.moves is not None and "informed" not in search.moves:
         raise ConfigError(
-            "proposals=probes, but no move is informed; add it, such as --moves informed=3,exchange=1, or leave --proposals out"
+            f"proposals={name}, but no move is informed; add it, such as --moves informed=3,exchange=1, or leave --proposals out"
         )
 
 

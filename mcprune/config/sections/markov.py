@@ -248,8 +248,9 @@ class Markov(Section):
     proposals: Proposals = Field(
         default=Proposals(),
         description="scores by which the informed move draws sites. chain: what the chain itself has evaluated; probes: sites "
-        "tried one by one before each block; or a measure",
-        json_schema_extra={"placeholder": "chain|probes|MEASURE"},
+        "tried one by one before each block; slopes: the gradient of the loss by the gates at the present mask, not of weights; or a "
+        "measure",
+        json_schema_extra={"placeholder": "chain|probes|slopes|MEASURE"},
     )
     start: Start | None = Field(
         default=None,

@@ -13,7 +13,7 @@ from mcprune.config.sections.text import TextOption
 # Measures that look at no loss.
 UNSCORED = {"magnitude", "magnitude-l1", "bn-scale", "random", "loss-tracked"}
 # Proposals that come from no measure.
-OWN_PROPOSALS = ("auto", "chain", "probes")
+OWN_PROPOSALS = ("auto", "chain", "probes", "slopes")
 
 
 class Scores(TextOption):
@@ -96,7 +96,7 @@ class Start(Ranking):
 class Proposals(Scores):
     """The scores by which the informed move draws sites."""
 
-    form: ClassVar[str] = "chain, probes or MEASURE[,rows=N][,temperature=T]"
+    form: ClassVar[str] = "chain, probes, slopes or MEASURE[,rows=N][,temperature=T]"
 
     name: Annotated[str, AfterValidator(lambda name: name if name in OWN_PROPOSALS else check_name(name))] = "auto"
 

@@ -24,6 +24,7 @@ from mcprune.methods.markov.probes import GUESSED_ROWS, Probes
 from mcprune.methods.markov.proposals import Proposals
 from mcprune.methods.markov.rule import Rule, rule_of
 from mcprune.methods.markov.settings import ChainSettings, check
+from mcprune.methods.markov.slopes import Slopes
 from mcprune.methods.markov.start import Starts
 from mcprune.methods.markov.state import MarkovState, Tally
 from mcprune.random import Stream, generator
@@ -76,7 +77,10 @@ class ChainBlocks(Method[MarkovState]):
         if not self._evaluates_items:
             on_sites = on_items(evaluator, canonical, space, settings.start_weight)
         self.evaluation = CheckedEvaluator(*on_sites, lower_bound, layers)
-        self.informed = Informed(proposals, Probes(settings.trials) if settings.trials else None)
+        probes = Probes(settings.trials) if settings.trials else None
+        if settings.by_slopes:
+            probes = Slopes(self.evaluation, space, evaluates_items=self._evaluates_items)
+        self.informed = Informed(proposals, probes)
         self.first_rows = GUESSED_ROWS if settings.trials else 0
         self.starts = starts
         self.chains = np.arange(settings.replicas)

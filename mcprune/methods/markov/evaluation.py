@@ -68,6 +68,7 @@ class CheckedEvaluator:
         self.canonical = canonical
         self.lower_bound = -math.inf if lower_bound is None else lower_bound
         self.layers = layers
+        self.batch: Batch | None = None
 
     @property
     def is_canonical(self) -> bool:
@@ -80,6 +81,7 @@ class CheckedEvaluator:
 
     def begin(self, state: ErrorState, chain: ChainState, batch: Batch, sharpness: float) -> None:
         """Take a batch, and the classifier as it is now."""
+        self.batch = batch
         if batch.rows is not None:
             self.canonical.objective.begin(batch.rows)
         if state.stated != self.evaluator.error:

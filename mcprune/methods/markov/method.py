@@ -171,7 +171,7 @@ class Markov(ChainBlocks):
     def begin(self, state: MarkovState, batch: Batch) -> MarkovState:
         """See `Method.begin`: the probes begin with a guess of what each weight does."""
         probes, probed = self.informed.probes, state.informed.probes
-        if probes is not None and probed is not None:
+        if probes is not None and probed is not None and probes.count:
             probes.guess(probed, self.space.sums(effects(self.evaluation.canonical.gated, batch.features)))
         return state
 

@@ -40,6 +40,7 @@ class ChainSettings:
     pressure: float = 1.0  # n(t) is n (n(t) as planned / n)^(1 / pressure)
     trials: int = 0  # sites that are tried one by one before a block, for `informed` and the pool; 0: none
     falling_decisions: int = 0  # decisions of a block while n(t) is above n; 0: as many as later
+    by_slopes: bool = False  # `informed` draws by the slopes of the loss at the present mask
     pool_limit: int = 0  # most sites that the pool evaluates at once; 0: no limit
     by_rank: bool = False  # the mask is the n largest weights, else the positive ones
     keeps_adapting: bool = False  # delta is adapted after the warm-up too: a person has switched it on

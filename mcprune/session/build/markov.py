@@ -22,6 +22,7 @@ from mcprune.methods.markov.method import ChainSettings, Markov
 from mcprune.methods.markov.proposals import MeasuredProposals
 from mcprune.objectives.base import Objective, Rows
 from mcprune.objectives.dense import DenseDivergence
+from mcprune.objectives.losses import loss_of
 from mcprune.session.build.gradient import make_gradient
 from mcprune.session.build.importance import make_importance
 from mcprune.session.build.plan import Plan
@@ -221,6 +222,12 @@ def make_chain(plan: Plan) -> Markov:
     sharpness = {"sigmoid": Schedule("constant", 1.0, 1.0), "sharpened": options.sharpness}.get(options.gates)
     evaluator, canonical = make_evaluators(plan)
     is_probed = options.proposals == "probes" and options.is_informed
+    is_sloped = options.proposals == "slopes" and options.is_informed
+    if is_sloped and loss_of(plan.objective) is None:
+        raise ConfigError(
+            f"--proposals slopes needs the gradient of the objective, and {plan.objective.name!r} is no mean of losses of rows. Choose "
+            "chain or probes."
+        )
     settings = ChainSettings(
         plan=move_plan(options, size),
         delta=options.delta,
@@ -245,6 +252,7 @@ def make_chain(plan: Plan) -> Markov:
         falling_decisions=max(1, options.decisions // FALLING) if plan.train.is_frozen else 0,
         trials=min(TRIALS, options.decisions) if is_probed else 0,
         by_rank=options.is_by_rank,
+        by_slopes=is_sloped,
         pool_limit=options.pool_limit or (0 if size < MANY else FUSED_POOL if evaluator.name == "fused" else SLOW_POOL),
     )
     is_scored = options.proposals == "measure"

@@ -74,7 +74,7 @@ def enforce(
         "chains": chains,
         "may_grow": may_grow,
         "pool_limit": settings.pool_limit,
-        "guesses": None if state.informed.probes is None else state.informed.probes.change,
+        "guesses": None if state.informed.probes is None or settings.by_slopes else state.informed.probes.change,
         "at_once": at_once,
     }
     evaluated = 0

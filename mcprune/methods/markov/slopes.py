@@ -1,0 +1,70 @@
+"""Scores of sites from the slope of the loss by their gates: one backward pass before each block sees all sites at once.
+
+Around the present mask the loss changes by about -g + h / 2 where a site of slope g is dropped, and by g + h / 2 where it is added;
+for the curvature h stands the mean square of the slopes of single rows (Fisher information).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mcprune.chain.state import ChainState
+from mcprune.evaluators.base import Evaluator
+from mcprune.methods.markov.evaluation import CheckedEvaluator
+from mcprune.methods.markov.probes import Probes, ProbesState
+from mcprune.models.modes import evaluating
+from mcprune.objectives.losses import loss_of
+from mcprune.sites.space import SearchSpace
+from mcprune.types import Float32Array, FloatArray
+
+# Rows of one backward pass, each with gates of its own; a pass costs as much as so many evaluations of a mask.
+AT_ONCE, PASSES = 256, 3
+
+
+class Slopes(Probes):
+    """Guess before each block what toggling each site of the coldest replica would do, from slopes on the block's own rows.
+
+    Parameters
+    ----------
+    evaluation : CheckedEvaluator
+        Its classifiers and its batch; the objective is a mean of losses of rows.
+    space : SearchSpace
+    evaluates_items : bool
+        The classifiers' sites are the items.
+    """
+
+    def __init__(self, evaluation: CheckedEvaluator, space: SearchSpace, *, evaluates_items: bool) -> None:
+        super().__init__(0)
+        self.evaluation, self.space, self.evaluates_items = evaluation, space, evaluates_items
+
+    def probe(self, state: ProbesState, chain: ChainState, replica: int, evaluator: Evaluator) -> int:
+        """See `Probes.probe`; returns the cost in evaluations of a mask."""
+        is_kept = chain.position[replica] > 0
+        mask = is_kept if self.evaluates_items else np.asarray(self.space.expand(is_kept), bool)
+        slope, square = self._slopes(mask.astype(np.float32))
+        if not self.evaluates_items:
+            slope, square = self.space.sums(slope), self.space.sums(square)
+        change = np.where(is_kept, -slope, slope) + 0.5 * square
+        state.change[:] = np.where(np.isfinite(change), change, np.inf)
+        return PASSES
+
+    def _slopes(self, mask: Float32Array) -> tuple[FloatArray, FloatArray]:
+        """Return the slopes of the mean loss by the gates at a mask (N,), and the mean squares of those of single rows."""
+        batch = self.evaluation.batch
+        assert batch is not None
+        total = torch.zeros(2, mask.size, dtype=torch.float64)
+        for gated, objective, rows in self.evaluation.canonical.pieces(len(batch.targets)):
+            loss, weights = loss_of(objective), getattr(objective, "weights", None)
+            assert loss is not None
+            parts = [batch.features[rows], batch.targets[rows]]
+            parts.append(torch.ones(len(parts[1])) if weights is None else weights.cpu())
+            share = len(parts[1]) / len(batch.targets) / float(parts[2].sum())
+            with torch.enable_grad(), evaluating(gated.model):
+                for features, targets, own in zip(*(part.split(AT_ONCE) for part in parts), strict=True):
+                    gates = torch.from_numpy(mask).to(features).repeat(len(features), 1).requires_grad_()
+                    (slopes,) = torch.autograd.grad(loss.rows(gated(features, gates), targets).sum(), gates)
+                    each = slopes.detach().double().cpu()
+                    total += share * (own.double() @ torch.stack([each, each * each]))
+        mean, square = total.numpy()
+        return mean, square
