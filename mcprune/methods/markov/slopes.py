@@ -61,7 +61,7 @@ class Slopes(Probes):
             parts.append(torch.ones(len(parts[1])) if weights is None else weights.cpu())
             share = len(parts[1]) / len(batch.targets) / float(parts[2].sum())
             with torch.enable_grad(), evaluating(gated.model):
-                for features, targets, own in zip(*(part.split(AT_ONCE) for part in parts), strict=True):
+                for features, targets, own in zip(*(torch.split(part, AT_ONCE) for part in parts), strict=True):
                     gates = torch.from_numpy(mask).to(features).repeat(len(features), 1).requires_grad_()
                     (slopes,) = torch.autograd.grad(loss.rows(gated(features, gates), targets).sum(), gates)
                     each = slopes.detach().double().cpu()
