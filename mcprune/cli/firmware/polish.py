@@ -98,6 +98,13 @@ def polish(arguments: list[str]) -> int:
 
     if is_network(out) and not options["force"]:
         raise FolderError(f"{str(out)!r} holds a network already. Choose another --out, or --force to replace it.")
+    if is_network(folder):
+        for name in ("bits", "signal_bits"):
+            if options[name] is not None:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} is for a classifier that is rounded, but {str(folder)!r} holds a fixed-point network. "
+                    "Leave it out."
+                )
     rule = RoundingRule(*(_bits(options, name, 8) for name in ("bits", "signal_bits")))
     data = {name: options[name] for name in DATA if options[name] is not None}
     if "data" in data:

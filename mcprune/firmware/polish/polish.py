@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.data.prepare import Rows, Splits
-from mcprune.firmware.classes import check_classes
+from mcprune.firmware.classes import check_classes, check_names
 from mcprune.firmware.counting.costs import Costs, costs
 from mcprune.firmware.dead import remove_dead
 from mcprune.firmware.network import FixedNetwork
@@ -128,6 +128,7 @@ def polish(
         Data or a network that do not fit, or a budget that cannot be reached.
     """
     check_classes(splits)
+    check_names(network.origin, splits)
     chosen = make_objective(objective, splits.labels, splits.names, is_weighted=splits.is_weighted)
     by_objective = None if chosen.name == PLAIN else chosen
     polisher = Polisher(splits.train, settings, splits.validation, by_objective, solver_count)

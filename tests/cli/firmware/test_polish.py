@@ -90,6 +90,7 @@ def test_the_printed_table(polished, table, tmp_path, capsys):
         ([], "Give --keep N"),
         (["--keep", "ten", "--data", "digits"], "--keep takes a whole number"),
         (["--keep", "10", "--data", "digits", "--budget-in", "bytes"], "no unit of a budget"),
+        (["--keep", "10", "--data", "digits", "--bits", "6"], "--bits is for a classifier that is rounded"),
         (["--keep", "10", "--data", "digits"], "Give the data set that it was trained on"),
         (["--keep", "10", "--data", "digits", "--objective", "rejection"], "rejection"),
     ],

@@ -147,6 +147,8 @@ def test_rows_of_other_data():
     splits = splits_of()
     with pytest.raises(ConfigError, match=r"The targets of \w+ are numbers"):
         polish(start_network(), splits._replace(labels=()), settings_of(10))
+    with pytest.raises(DataError, match=r"Column 2 of .* is 'b', and the network reads 'x1' there"):
+        polish(start_network(), splits._replace(names=("x0", "b", *splits.names[2:])), settings_of(10))
     narrow = splits._replace(train=Rows(splits.train.features[:, :4], splits.train.targets))
     with pytest.raises(DataError, match="4 columns"):
         polish(start_network(), narrow, settings_of(10))
