@@ -10,6 +10,7 @@ const Digits = (() => {
   };
 
   function shape(run) {
+    document.querySelector("main").classList.add("digits"); // without a mask beside the figures
     for (const id of GONE) document.getElementById(id).style.display = "none"; // also where other code would show it again
     for (const [id, text] of Object.entries(WORDS)) document.getElementById(id).textContent = text;
     document.getElementById("sites-title").textContent = `Cost in ${run.unit}`;
