@@ -190,10 +190,8 @@ def _is_table(config: Config, facts: Facts) -> bool:
     is_small = facts.rows < rules.LARGE and 0 < facts.n < facts.size
     epochs, batch = config.train.epochs, value_or(config.train.batch_size, rules.BATCH_SIZE.rules[-1].value)
     is_long = epochs is None or epochs * max(1, facts.rows // batch) >= rules.LONG_STEPS
-    return (
-        config.method == "markov" and is_ours and is_one_count and is_plain_chain and is_small and is_long
-        and facts.kinds == {"inputs"} and is_loss(problem.objective)
-    )  # fmt: skip
+    is_markov = config.method == "markov" and facts.kinds == {"inputs"} and is_loss(problem.objective)
+    return is_markov and is_ours and is_one_count and is_plain_chain and is_small and is_long
 
 
 def resolve_model(config: Config, facts: Facts) -> ModelSettings:

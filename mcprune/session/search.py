@@ -343,8 +343,9 @@ class Search(SearchStatus):
     def _checkpoint(self, block: int) -> Iterator[Event]:
         """Write a checkpoint, where there is a folder and a block is done."""
         if self.saver is None or not block:
-            why = "this run writes no folder" if self.saver is None else "the first block is not done yet"
-            yield Note(f"no checkpoint: {why}")
+            yield Note(
+                f"no checkpoint: {'the first block is not done yet' if self.saver else 'this run writes no folder'}"
+            )
             return
         # Written first, so that the checkpoint covers it.
         yield Note(f"checkpoint after block {block:,}: mcprune resume {self.saver.path} continues from here")

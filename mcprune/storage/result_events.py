@@ -64,8 +64,7 @@ class Standing:
     Attributes
     ----------
     name : str
-        `chain from NAME` for the last mask of a chain, NAME for the mask that it started from; `best on
-        validation rows` for that mask of the search.
+        `chain from NAME` for the last mask of a chain, NAME for that of a start; or `best on validation rows`.
     loss : float, nats
         Mean loss of fresh networks on rows that they were not trained on, over the rounds of the finalist.
     accuracy : float, share

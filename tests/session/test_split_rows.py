@@ -63,7 +63,7 @@ def test_the_folds_of_the_playoff_keep_entities_together(table, monkeypatch):
         dealt.append((fold.copy(), entities))
         return fold
 
-    monkeypatch.setattr("mcprune.session.playoff.trials.balanced_folds", balanced)
+    monkeypatch.setattr("mcprune.session.playoff.rounds.balanced_folds", balanced)
     masks = [np.array(mask, bool) for mask in ((1, 1, 0), (1, 0, 1), (0, 1, 1))]
     data = plan.splits
     play(

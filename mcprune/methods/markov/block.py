@@ -20,11 +20,11 @@ from mcprune.methods.markov.gates import Gates, GatesByPattern, GatesByRank, Gat
 from mcprune.methods.markov.informed import Informed
 from mcprune.methods.markov.items import on_items
 from mcprune.methods.markov.lookahead import Lookahead, LookaheadState
-from mcprune.methods.markov.probes import GUESSED_ROWS, Probes
+from mcprune.methods.markov.probing.probes import GUESSED_ROWS, Probes
+from mcprune.methods.markov.probing.slopes import Slopes
 from mcprune.methods.markov.proposals import Proposals
 from mcprune.methods.markov.rule import Rule, rule_of
 from mcprune.methods.markov.settings import ChainSettings, check
-from mcprune.methods.markov.slopes import Slopes
 from mcprune.methods.markov.start import Starts
 from mcprune.methods.markov.state import MarkovState, Tally
 from mcprune.random import Stream, generator

@@ -9,7 +9,7 @@ from mcprune.chain import moves, scores
 from mcprune.chain.scores import SiteStatistics
 from mcprune.chain.state import ChainState, StepInfo
 from mcprune.evaluators.base import Evaluator
-from mcprune.methods.markov.probes import Probes, ProbesState
+from mcprune.methods.markov.probing.probes import Probes, ProbesState
 from mcprune.methods.markov.proposals import Proposals, ProposalState
 from mcprune.methods.markov.rule import Rule
 from mcprune.methods.markov.settings import ChainSettings

@@ -23,7 +23,7 @@ from mcprune.methods.columns import best_columns
 from mcprune.objectives.losses import CROSS_ENTROPY, RowLoss
 from mcprune.random import Stream, generator
 from mcprune.session.build.plan import Plan
-from mcprune.session.playoff.trials import Trials
+from mcprune.session.playoff.rounds import MaskRounds
 from mcprune.storage.result_events import Playoff, Standing
 from mcprune.training.compiled.nets import load_kernels
 from mcprune.training.cross_validation.out_of_fold import (
@@ -110,7 +110,7 @@ def play(
     load_kernels()
     began = time.monotonic()
     masks = [one.mask for one in finalists]
-    trials = Trials(
+    rounds = MaskRounds(
         [*masks, *random_masks],
         rows,
         seed=seed,
@@ -121,65 +121,65 @@ def play(
         fresh=fresh,
         row_loss=row_loss,
     )
-    playing = list(range(len(trials.masks)))
+    playing = list(range(len(rounds.masks)))
     for number in range(ROUNDS):
-        trials.train(playing, number)
-        playing = sorted((place for place in playing if place < len(masks)), key=trials.loss)
+        rounds.train(playing, number)
+        playing = sorted((place for place in playing if place < len(masks)), key=rounds.loss)
         playing = playing[: max(2, -(-len(playing) // 2))]
     # One more round than a rival counts: those that went out were behind on the rounds they had.
-    order = sorted(range(len(masks)), key=lambda place: (-trials.rounds(place), trials.loss(place)))
-    others = range(len(masks), len(trials.masks))
+    order = sorted(range(len(masks)), key=lambda place: (-rounds.count(place), rounds.loss(place)))
+    others = range(len(masks), len(rounds.masks))
     best = order[0]
     standings = tuple(
         Standing(
             finalists[place].name,
-            trials.loss(place),
-            trials.accuracy(place),
-            *trials.behind(place, best),
-            trials.rounds(place),
-            tuple(np.flatnonzero(trials.masks[place]).tolist()),
+            rounds.loss(place),
+            rounds.accuracy(place),
+            *rounds.behind(place, best),
+            rounds.count(place),
+            tuple(np.flatnonzero(rounds.masks[place]).tolist()),
         )
         for place in order
     )
-    lead, lead_error, is_random = _against_random(trials, best, others)
+    lead, lead_error, is_random = _against_random(rounds, best, others)
     event = Playoff(
         finalists=standings,
-        random_loss=float(np.mean([trials.loss(place) for place in others])),
-        random_accuracy=float(np.mean([trials.accuracy(place) for place in others])),
+        random_loss=float(np.mean([rounds.loss(place) for place in others])),
+        random_accuracy=float(np.mean([rounds.accuracy(place) for place in others])),
         lead=lead,
         lead_error=lead_error,
         is_random=is_random,
-        rows=len(trials.targets),
-        steps=tuple(trials.steps[number] for number in range(ROUNDS)),
+        rows=len(rounds.targets),
+        steps=tuple(rounds.steps[number] for number in range(ROUNDS)),
         seconds=time.monotonic() - began,
     )
-    return event, trials.masks[best]
+    return event, rounds.masks[best]
 
 
-def _against_random(trials: Trials, best: int, others: Sequence[int]) -> tuple[float, float, bool]:
+def _against_random(rounds: MaskRounds, best: int, others: Sequence[int]) -> tuple[float, float, bool]:
     """Return the mean loss of random masks above that of the best one, its standard error, and whether the best is one of them."""
-    change = np.mean([trials.losses[place][0] for place in others], axis=0) - trials.losses[best][0]
-    lead, error = weighted_mean(change, trials.share)
+    change = np.mean([rounds.losses[place][0] for place in others], axis=0) - rounds.losses[best][0]
+    lead, error = weighted_mean(change, rounds.share)
     if lead < ERRORS * error:
         return lead, error, True
     # The training rows would say so of noise that suits them.
-    is_fresh, alone, fresh_error = trials.is_fresh, 0.0, 1.0
+    is_fresh, alone, fresh_error = rounds.is_fresh, 0.0, 1.0
     if is_fresh.sum() >= FRESH_ROWS:
-        share = np.where(is_fresh, trials.share, 0.0) / fresh_share_of(int(is_fresh.sum()))
+        share = np.where(is_fresh, rounds.share, 0.0) / fresh_share_of(int(is_fresh.sum()))
         alone, fresh_error = weighted_mean(change, share)
     has_signal = alone >= ERRORS * fresh_error or _has_signal(
-        trials, padded_columns([trials.masks[place] for place in others])
+        rounds, padded_columns([rounds.masks[place] for place in others])
     )
     return lead, error, not has_signal
 
 
-def _has_signal(trials: Trials, others: IntArray) -> bool:
+def _has_signal(rounds: MaskRounds, others: IntArray) -> bool:
     """Whether the n columns of the highest F on the rows outside of each fold do better than random masks (R, n) on the fold.
 
     A linear model compares them: what F tells of a column is linear too.
     """
-    x, y, weights = trials.features, trials.targets, trials.weights
-    folds = balanced_folds(y, generator(trials.seed, Stream.PLAYOFF, ROUNDS), trials.entities)
+    x, y, weights = rounds.features, rounds.targets, rounds.weights
+    folds = balanced_folds(y, generator(rounds.seed, Stream.PLAYOFF, ROUNDS), rounds.entities)
     count = np.ones(len(y)) if weights is None else weights
     change = np.empty(len(y))
     for part in range(int(folds.max()) + 1):

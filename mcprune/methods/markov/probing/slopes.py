@@ -12,7 +12,7 @@ import torch
 from mcprune.chain.state import ChainState
 from mcprune.evaluators.base import Evaluator
 from mcprune.methods.markov.evaluation import CheckedEvaluator
-from mcprune.methods.markov.probes import Probes, ProbesState
+from mcprune.methods.markov.probing.probes import Probes, ProbesState
 from mcprune.models.modes import evaluating
 from mcprune.objectives.losses import loss_of
 from mcprune.sites.space import SearchSpace

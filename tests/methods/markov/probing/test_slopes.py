@@ -14,7 +14,7 @@ from mcprune.errors import ConfigError
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.methods.base import Batch
 from mcprune.methods.markov.evaluation import CheckedEvaluator
-from mcprune.methods.markov.slopes import Slopes
+from mcprune.methods.markov.probing.slopes import Slopes
 from mcprune.objectives.classification import CrossEntropy
 from mcprune.sites.budget import Budget, CountBudget
 from mcprune.sites.gates import GatedModel

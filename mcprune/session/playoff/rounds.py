@@ -1,4 +1,4 @@
-"""Rounds of cross-validation on masks: losses of fresh classifiers row by row, paired between the masks."""
+"""MaskRounds of cross-validation on masks: losses of fresh classifiers row by row, paired between the masks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SHORTEST = 20
 LEAST_ROWS, MOST_VALUES = 200, 2**26
 
 
-class Trials:
+class MaskRounds:
     """Masks, the rows that compare them, and what each mask lost on each row in each of its rounds.
 
     Parameters
@@ -126,7 +126,7 @@ class Trials:
             self.losses[place].append(loss)
             self.right[place].append(is_right)
 
-    def rounds(self, place: int) -> int:
+    def count(self, place: int) -> int:
         """Return how many rounds a mask has been in."""
         return len(self.losses[place])
 
@@ -142,7 +142,7 @@ class Trials:
         """Return the mean loss of a mask above that of another one in the rounds of both, and its standard error over the rows."""
         if place == best:
             return 0.0, 0.0
-        both = min(self.rounds(place), self.rounds(best))
+        both = min(self.count(place), self.count(best))
         change = np.mean(self.losses[place][:both], axis=0) - np.mean(self.losses[best][:both], axis=0)
         return weighted_mean(change, self.share)
 
