@@ -325,8 +325,8 @@ class Search(SearchStatus):
 
     def _report(self, info: BlockInfo, reason: str) -> Iterator[Event]:
         """Yield the progress after the last block if it is due, and the reason why the search ends early, if it does."""
-        ranks, done, blocks = self.plan.ranks, self.blocks_done, self.pace.blocks
-        if ranks is not None and not ranks.is_first:
+        done, blocks = self.blocks_done, self.pace.blocks
+        if self.plan.ranks is not None and not self.plan.ranks.is_first:
             return
         every = max(1, blocks // PROGRESS_EVENTS)
         look = max(every, blocks // self.looks // every * every)
@@ -343,9 +343,7 @@ class Search(SearchStatus):
     def _checkpoint(self, block: int) -> Iterator[Event]:
         """Write a checkpoint, where there is a folder and a block is done."""
         if self.saver is None or not block:
-            yield Note(
-                f"no checkpoint: {'the first block is not done yet' if self.saver else 'this run writes no folder'}"
-            )
+            yield Note(f"no checkpoint: {'no block is done yet' if self.saver else 'this run writes no folder'}")
             return
         # Written first, so that the checkpoint covers it.
         yield Note(f"checkpoint after block {block:,}: mcprune resume {self.saver.path} continues from here")
