@@ -281,6 +281,8 @@ def refusal(error: ValidationError, options: Mapping[str, object], section: str 
 def _two_sentences(cause: str, remedy: str, entry: Option | None) -> str:
     place = "" if entry is None else f" of {entry.flag} (mcprune run --help-all explains it)"
     remedy = remedy or f"choose another value{place}"
+    if entry is not None and entry.flag not in cause + remedy:
+        remedy += f" (mcprune run --help-all explains {entry.flag})"
     return f"{cause}. {remedy[0].upper()}{remedy[1:]}."
 
 

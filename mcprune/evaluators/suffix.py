@@ -281,7 +281,7 @@ class SuffixEvaluator:
 
     def _is_hopeless(self, seen: _Seen, room: float) -> bool:
         rows, total = seen.rows, len(self.targets)
-        return bool(mlp_kernels._is_hopeless(seen.drift, seen.spread, rows, total, room, self._quantile))
+        return bool(mlp_kernels.is_hopeless(seen.drift, seen.spread, rows, total, room, self._quantile))
 
     def _row_losses(self, logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return what rows add to the loss of the batch."""

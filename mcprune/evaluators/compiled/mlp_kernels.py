@@ -257,7 +257,7 @@ def row_mean(values: Float32Array, shares: FloatArray, count: int) -> float:
 
 
 @contracted_kernel
-def _is_hopeless(drift: float, spread: float, seen: int, total: int, room: float, quantile: float) -> bool:
+def is_hopeless(drift: float, spread: float, seen: int, total: int, room: float, quantile: float) -> bool:
     """Whether the mean change over all rows exceeds `room`, judged by the first `seen` rows of a batch in random order.
 
     Rows are drawn without replacement, so the mean of the first `seen` differs from the mean of all with variance
@@ -508,7 +508,7 @@ def _through_part(
                 tally[SPREAD] += change * change
             seen = min(start + (rows[first + 16] if first + 16 < count else padded), total_rows)
             if seen >= looks[look] and seen < total_rows:
-                if _is_hopeless(tally[DRIFT], tally[SPREAD], seen, total_rows, limit - now, quantile):
+                if is_hopeless(tally[DRIFT], tally[SPREAD], seen, total_rows, limit - now, quantile):
                     _put_back(gates, level, local, size, sites, before_gates)
                     return now + tally[DRIFT] / seen, seen
                 while look < looks.shape[0] and looks[look] <= seen:
@@ -635,7 +635,7 @@ def _through_layers(
         if is_bounded and seen < total_rows and drift > room + max(rest, 0.0):
             return now + drift / total_rows, seen
         if look < looks.shape[0] and seen >= looks[look] and seen < total_rows:
-            if _is_hopeless(drift, spread, seen, total_rows, limit - now, quantile):
+            if is_hopeless(drift, spread, seen, total_rows, limit - now, quantile):
                 return now + drift / seen, seen
             while look < looks.shape[0] and looks[look] <= seen:
                 look += 1
