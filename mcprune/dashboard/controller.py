@@ -15,10 +15,11 @@ from mcprune.errors import ConfigError
 from mcprune.methods.base import BlockInfo
 from mcprune.session.steering.callbacks import Callback, SearchView
 from mcprune.session.steering.controller import Commands, Controller
-from mcprune.storage.events import Event, Hardened
+from mcprune.storage.events import Event, Hardened, KnobChanged
 from mcprune.types import JsonObject
 
 EXTENDED = 0.98  # of the planned blocks are done when an endless run plans as many again
+LOGGED_WITHIN = 2.0  # seconds from where the search takes a change to its entry in the log, at most
 MOST_PENDING = 64  # changes, and single steps, that wait for the end of a block
 FALL, REST = 3.0, 2.0  # seconds in which Finish brings n(t) to n, and then lets the chain go on at n
 FEWEST = 8  # blocks of each of the two at least
@@ -192,6 +193,9 @@ class RunController(Controller, Callback):
     def on_event(self, event: Event) -> None:
         """See `Callback.on_event`."""
         self.view.on_event(event)
+        if isinstance(event, KnobChanged):
+            with self._condition:
+                self._condition.notify_all()
         if isinstance(event, Hardened):
             for values, _ in self._pending:
                 self.view.note(f"the search had ended before this change was made: {', '.join(values)}")
@@ -258,6 +262,9 @@ class RunController(Controller, Callback):
                     current |= waiting
                 return {name: current.get(name) for name in values}
             self._check_room()
+            # A change that the search has taken is in the log a moment later; until then the log ends with the one before it.
+            if not self._condition.wait_for(lambda: not self.view.changes.origins, LOGGED_WITHIN):
+                raise NotNow("the last change is still being made; try again")
             before = self.view.changes.take_back()
         if before is None:
             raise NotNow("there is no change to undo")

@@ -30,6 +30,7 @@ def test_a_checkpoint_names_the_folder(problem, tmp_path):
     assert plain.mask.weights.tolist() == result.mask.weights.tolist()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_left_goes_on_from_its_checkpoint(problem, tmp_path):
     whole = mcprune.fit(problem, mcprune.Markov(), **SHORT)
     for event in mcprune.run(

@@ -149,6 +149,7 @@ def test_an_integer_is_the_seed_itself_and_a_random_state_draws_one():
     assert draws[0] == draws[1] != 7
 
 
+@pytest.mark.slow
 def test_what_a_fit_decides_itself_is_no_option():
     X, y = load_iris(return_X_y=True)
     with pytest.raises(mcprune.McpruneError, match="options names sites, which is no option of a fit"):

@@ -157,6 +157,7 @@ def test_several_targets():
     assert result.metrics["test_r2"] == pytest.approx(r2_score(both[rows], predicted), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_several_labels(tmp_path):
     x, _ = table(seed=3)
     labels = np.stack([x[:, 1] > 0.2, x[:, 4] < 0], axis=1).astype(int)
@@ -200,6 +201,7 @@ def test_a_function_gets_numbers_in_the_unit_of_the_target():
     assert all(y.min() < mean < y.max() for _, _, mean in seen)
 
 
+@pytest.mark.slow
 def test_a_trained_model_of_the_user_predicts_the_target_as_it_is():
     x, y = table(unit=10.0)
     torch.manual_seed(0)

@@ -26,6 +26,7 @@ def plain_sums(w, sharpness):
     return np.array([s.sum(), (s / (1 + np.exp(x))).sum(), logs.sum()], float)
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # the first call may compile
 @given(w=WEIGHTS, sharpness=SHARPNESS)
 def test_whole_sums_are_the_definitions(w, sharpness):

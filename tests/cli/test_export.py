@@ -14,6 +14,7 @@ def folder(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_the_command_compares_on_the_runs_own_data_and_times_both(folder, capsys):
     assert main(["export", str(folder), "--to", "c"]) == 0
     told = capsys.readouterr().out

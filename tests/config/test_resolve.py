@@ -328,6 +328,7 @@ ASKED = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(ASKED, st.sampled_from([FEW, MANY, GREY, UNITS]), st.sampled_from(["markov", "gradient", "importance"]))
 @settings(max_examples=150, deadline=None)
 def test_what_is_recorded_resolves_to_the_same(asked, facts, method):

@@ -99,6 +99,7 @@ def test_a_run_without_a_chain_is_not_finished_but_says_why(tmp_path):
     raise AssertionError("no progress event came")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"method": "gradient"}, {"method": "importance"}])
 def test_a_method_without_a_chain_ends_as_planned(tmp_path, options):
     config = small(tmp_path, epochs=2, **options)

@@ -156,7 +156,7 @@ def test_a_change_is_seen_by_all_recorded_and_undone(still):
     assert undone["entry"]["origin"] == "undo"
     assert undone["knobs"] == before == still.view.knobs.values()
     assert still.post("/control", {"action": "undo"})[0] == 409
-    assert [event.block for event in still.told if event.kind == "knob_changed"] == [0, 0]
+    still.until(lambda: [event.block for event in still.told if event.kind == "knob_changed"] == [0, 0])
     one.close()
     other.close()
 
@@ -271,6 +271,7 @@ def test_the_last_change_has_its_effect_when_the_search_ends_before_its_window(s
     assert still.view.latest["constant_since"] == 0
 
 
+@pytest.mark.slow
 def test_an_undo_goes_back_to_where_an_adapted_delta_stood(page):
     assert page.post("/knobs", {"moves": {"site": 1}, "delta": 0.5})[0] == 200
     page.until(lambda: page.view.knobs.values()["delta"] == 0.5)
@@ -289,6 +290,26 @@ def test_an_undo_goes_back_to_where_an_adapted_delta_stood(page):
     assert page.post("/control", {"action": "undo"})[0] == 200  # of switching it on
     page.until(lambda: page.view.knobs.values()["adapt_delta"] is None)
     assert page.view.knobs.values()["delta"] == 0.5
+
+
+def test_an_undo_takes_back_a_change_that_is_not_in_the_log_yet(still, monkeypatch):
+    first = still.view.knobs.values()["delta"]
+    assert still.post("/knobs", {"alpha": 3.0})[0] == 200
+    still.until(lambda: len(still.view.changes.entries) == 1)
+    log = still.view.changes.add_change
+
+    def slow(*arguments):
+        time.sleep(0.5)
+        return log(*arguments)
+
+    monkeypatch.setattr(still.view.changes, "add_change", slow)
+    assert still.post("/knobs", {"delta": 2.0})[0] == 200
+    still.until(lambda: still.view.knobs.values()["delta"] == 2.0)
+    assert len(still.view.changes.entries) == 1
+    assert still.post("/control", {"action": "undo"})[0] == 200
+    still.until(lambda: len(still.view.changes.entries) == 3)
+    assert still.view.knobs.values()["delta"] == first
+    assert still.view.knobs.values()["alpha"] == 3.0
 
 
 @pytest.mark.slow

@@ -152,6 +152,7 @@ def test_the_real_image_sets(name, per_class):
     assert prepared.train.features.max() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_the_real_cifar_10():
     real("cifar-10-batches-bin")

@@ -178,6 +178,7 @@ def test_gaps_in_arrays(rows):
         MarkovSelector(2, **QUICK).fit(np.where(np.isnan(numbers), np.inf, numbers), y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["polars", "pyarrow"])
 def test_frames_of_other_libraries(rows, library):
     pytest.importorskip(library)

@@ -59,6 +59,7 @@ def pair(build, kinds, shape, problem, sharpness, objective=CrossEntropy, **more
     return case, current, *both
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharpness", [1.0, np.inf])
 @pytest.mark.parametrize(("build", "kinds", "shape"), CASES)
 def test_every_bit_is_the_canonical_one_also_after_accepted_moves(build, kinds, shape, sharpness, problem):
@@ -125,6 +126,7 @@ def cut(problem, objective=CrossEntropy, **more):
     return pair(Transformer, FC1, (12,), problem, np.inf, objective, widest=16 * 48, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [CrossEntropy, ErrorRate])
 def test_parts_of_the_rows_give_the_loss_of_all(objective, problem):
     _, current, full, suffix = cut(problem, objective)
@@ -179,6 +181,7 @@ def suffix_position(suffix):
     return np.random.default_rng(3).normal(0.0, 2.0, (2, suffix.gated.sites.size))[0]
 
 
+@pytest.mark.slow
 def test_early_rejection_on_request_is_rarely_wrong_and_saves_parts(problem, monkeypatch):
     """A candidate just within its limit is rejected with about the probability that is asked for; a poor one after few rows."""
     monkeypatch.setattr("mcprune.evaluators.suffix.LEAST_SEEN", 8)

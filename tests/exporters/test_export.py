@@ -96,6 +96,7 @@ def test_onnx_gives_the_masked_models_outputs_and_names_its_features(pruned, tmp
     assert not list(tmp_path.glob("b.onnx*"))
 
 
+@pytest.mark.slow
 def test_a_model_that_decides_on_numbers_is_refused(tmp_path):
     class Deciding(nn.Module):
         def forward(self, x):

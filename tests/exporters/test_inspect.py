@@ -184,6 +184,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_listed_is_what_a_run_takes(name):
     torch.manual_seed(0)

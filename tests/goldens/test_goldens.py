@@ -67,6 +67,7 @@ def first_difference(found, recorded):
     return f"{len(found)} events, recorded {len(recorded)}" if len(found) != len(recorded) else ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_ends_in_the_recorded_bits(name, whole, goldens):
     """Numbers alone: a rename of fields, options or parameters leaves this as it is."""

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from mcprune.report.text import columns, duration, number, ranges, some, wrapped
 
 
+@pytest.mark.slow
 @given(st.sets(st.integers(0, 60)))
 def test_ranges_can_be_read_back(indices):
     back = []

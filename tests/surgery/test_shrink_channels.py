@@ -337,6 +337,7 @@ def test_what_is_not_understood_is_refused_by_name(model, words):
         site_map(model, "channels", 64, input_shape=(1, 8, 8))
 
 
+@pytest.mark.slow
 def test_groups_can_be_named_by_any_of_their_layers(nets):
     model = nets["resnet56"].model
     inputs = nets["resnet56"].inputs

@@ -30,6 +30,7 @@ class Spied(nn.Module):
         return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("amp", [False, True])
 def test_only_backprop_is_in_bfloat16(amp):
     SEEN.clear()
@@ -41,6 +42,7 @@ def test_only_backprop_is_in_bfloat16(amp):
     assert {parameter.dtype for parameter in result.model.model.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_a_run_in_mixed_precision_repeats_itself_and_is_another_one():
     runs = [mcprune.prune(load("digits"), keep=16, amp=amp, hidden=(16,), **SMALL) for amp in (True, True, False)]
     first, again, plain = (next(run.model.model.parameters()).detach().numpy() for run in runs)

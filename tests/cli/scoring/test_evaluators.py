@@ -29,6 +29,7 @@ def test_the_table_names_each_evaluator_once_and_the_one_that_is_picked(capsys):
     assert "1.00 / 1.00" in next(line for line in lines if line.startswith("plain loop"))
 
 
+@pytest.mark.slow
 def test_who_does_not_serve_says_why(capsys):
     assert main(["evaluators", "--data", "wine", "--activation", "gelu"]) == 0
     out = capsys.readouterr().out

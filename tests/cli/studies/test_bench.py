@@ -188,6 +188,7 @@ def test_runs_of_other_options_are_refused(compared, capsys):
     assert "'bench'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_method_that_fails_does_not_stop_the_others(tmp_path, capsys):
     root = tmp_path / "bench"
     broken = [

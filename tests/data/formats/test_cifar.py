@@ -60,6 +60,7 @@ def test_a_label_beyond_nine_and_a_partial_record_are_refused(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(cut=st.none() | st.integers(0, 4 * 3073), flips=st.lists(st.integers(0, 8 * 4 * 3073 - 1), max_size=3))
 def test_a_damaged_batch_loads_or_gives_a_data_error(tmp_path_factory, cut, flips):

@@ -101,6 +101,7 @@ def test_an_interrupted_call_goes_on_and_ends_in_the_same_network(tmp_path, monk
     assert (second.evaluated, second.moves) == (whole.evaluated, whole.moves)
 
 
+@pytest.mark.slow
 def test_a_rejection_is_minimised_as_the_objective():
     splits = splits_of(count=900)
     objective = make_objective("auc", splits.labels, splits.names)

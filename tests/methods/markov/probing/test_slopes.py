@@ -75,6 +75,7 @@ def trained():
     return model
 
 
+@pytest.mark.slow
 def test_a_search_by_slopes_needs_fewer_evaluations():
     model = trained()
     frozen = {
