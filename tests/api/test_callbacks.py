@@ -82,6 +82,7 @@ def test_a_dashboard_shows_and_steers_the_run(problem, capsys):
         urllib.request.urlopen(page.address, timeout=120)
 
 
+@pytest.mark.slow
 def test_a_dashboard_is_silent_if_asked_to_and_may_be_framed(problem, capsys):
     with mcprune.Dashboard(port=0, is_quiet=True, is_framed=True) as page:
         mcprune.fit(problem, mcprune.Markov(), callbacks=[page], **SHORT)

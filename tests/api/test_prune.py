@@ -112,6 +112,7 @@ def test_a_folder_is_written_where_one_is_named(table, tmp_path):
     np.testing.assert_array_equal(loaded.predict(table[0]), result.model.predict(table[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", [{"checkpoint_every": "1"}, {"force": True}], ids=str)
 def test_options_of_a_folder_need_one(option, table, tmp_path):
     (name,) = option

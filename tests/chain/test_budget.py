@@ -35,6 +35,7 @@ def test_whole_sums_are_the_definitions(w, sharpness):
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(w=WEIGHTS, sharpness=SHARPNESS, seed=st.integers(0, 999), block=st.integers(1, 30))
 def test_the_sums_of_a_sparse_move_are_those_of_the_whole_position(w, sharpness, seed, block):

@@ -79,6 +79,7 @@ def test_finish_brings_n_down_then_ends_and_is_replayed(tmp_path, monkeypatch):
     assert (tmp_path / "again" / "mask.json").read_bytes() == (tmp_path / "run" / "mask.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_finish_at_n_ends_behind_the_block(tmp_path, monkeypatch):
     events = finished(tmp_path, monkeypatch, 4, epochs=120, keep_schedule="constant")
     assert next(event for event in events if isinstance(event, Stopped)) in (

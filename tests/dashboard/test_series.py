@@ -292,6 +292,7 @@ def test_an_undo_goes_back_to_where_an_adapted_delta_stood(page):
     assert page.view.knobs.values()["delta"] == 0.5
 
 
+@pytest.mark.slow
 def test_an_undo_takes_back_a_change_that_is_not_in_the_log_yet(still, monkeypatch):
     first = still.view.knobs.values()["delta"]
     assert still.post("/knobs", {"alpha": 3.0})[0] == 200

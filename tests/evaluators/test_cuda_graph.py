@@ -75,6 +75,7 @@ def check(case, current, evaluator, sharpness, batch):
     return worst, apart
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharpness", [1.0, np.inf])
 @pytest.mark.parametrize(("build", "kinds"), CASES)
 def test_candidates_before_and_after_accepted_moves(build, kinds, sharpness, problem):

@@ -77,6 +77,7 @@ def test_a_run_ends_in_the_recorded_bits(name, whole, goldens):
     assert not different
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_writes_the_recorded_texts(name, whole, goldens):
     """All fields of all events, and the file of the model; after a rename: record.py --texts."""

@@ -126,6 +126,7 @@ def test_whole_numbers_have_hard_gates_and_examples():
     assert with_whole_numbers(model, rows)[1].tolist() == pytest.approx([0, 1, 2, 3, 4, 5, -0.3, -0.3])
 
 
+@pytest.mark.slow
 def test_the_module_inside_of_wrappers():
     model = nn.Linear(8, 3)
     assert unwrapped(nn.DataParallel(torch.compile(model, backend="eager"))) is model

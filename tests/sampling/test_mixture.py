@@ -104,6 +104,7 @@ def test_without_a_model_the_rungs_are_a_ladder_of_temperatures():
     np.testing.assert_allclose(Mixture(0.2, 0.5).of_model(temperatures), [0.2, 0.2 / 0.75, 0.2 / 0.625])
 
 
+@pytest.mark.slow
 def test_the_model_learns_from_losses_and_never_from_estimates(monkeypatch):
     """An evaluator may stop at a candidate that cannot be accepted: what it returns is above the limit, but below the loss."""
     asked = []

@@ -46,6 +46,7 @@ def test_sensors_are_kept_whole_and_cut_out_of_the_first_layer(rows, tmp_path):
     assert '"sensor[' in (tmp_path / "run" / "result.json").read_text()
 
 
+@pytest.mark.slow
 def test_steps_of_a_recurrent_network_are_kept_whole(rows, tmp_path):
     x = np.ascontiguousarray(rows[0].transpose(0, 2, 1))
     result = mcprune.prune(x, rows[1], model=made(Recurrent), sites="steps", keep=3, out=str(tmp_path / "run"), **SHORT)

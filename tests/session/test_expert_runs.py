@@ -29,6 +29,7 @@ def test_experts_are_cut_and_the_folder_is_loaded_again(rows, tmp_path):
     assert not list((tmp_path / "run").rglob("*.pkl"))
 
 
+@pytest.mark.slow
 def test_a_bound_of_parameters_holds(rows):
     model = net(Dense)
     whole = sum(p.numel() for p in model.parameters())

@@ -93,6 +93,7 @@ def test_without_it_the_mask_was_never_searched_for(monkeypatch):
     assert not ends_at_n(told)
 
 
+@pytest.mark.slow
 def test_one_block_is_made_at_n_however_little_time_there_is(monkeypatch):
     Clock(monkeypatch)
     told = told_of(search_time=1e-9)

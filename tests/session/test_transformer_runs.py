@@ -43,6 +43,7 @@ def test_heads_are_cut_and_the_folder_is_loaded_again(rows, tmp_path):
     assert not list((tmp_path / "run").rglob("*.pkl"))
 
 
+@pytest.mark.slow
 def test_a_frozen_network_keeps_its_weights(rows):
     model = trained().requires_grad_(False)
     before = model.encoder.layers[0].linear1.weight.clone()
@@ -58,6 +59,7 @@ def test_a_sub_block_is_removed(rows):
     assert result.mask.names[0] in ("encoder.layers.0.self_attn", "encoder.layers.0.linear1")
 
 
+@pytest.mark.slow
 def test_all_kinds_under_a_bound_of_macs(rows):
     model = trained()
     whole = multiply_accumulates(model, (64,))

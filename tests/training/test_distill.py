@@ -84,6 +84,7 @@ def test_the_gradient_keeps_its_size_at_every_temperature():
     assert sizes[1] / sizes[0] == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_run_is_taught_and_what_retrains_nothing_is_refused(quick):
     from mcprune.session.finish.retrain import Refit
 

@@ -176,6 +176,7 @@ GOOD = idx_bytes(np.random.default_rng(1).integers(0, 256, (5, 3, 4), dtype=np.u
 PACKED = gzip.compress(GOOD, mtime=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("raw", [GOOD, PACKED], ids=["plain", "gzip"])
 @given(data=st.data())
 def test_a_damaged_file_loads_or_gives_a_data_error(tmp_path_factory, raw, data):

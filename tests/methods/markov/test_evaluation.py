@@ -71,6 +71,7 @@ def test_the_band_follows_the_largest_difference_seen(bench):
     assert SAFETY * chain.state.error.measured > 1e3 * chain.evaluation.evaluator.error
 
 
+@pytest.mark.slow
 def test_one_look_every_eighth_block(bench):
     chain = bench.chain("suffix", **CLOSE)  # exact: nothing is settled by the canonical evaluator
     looks, at = [], chain.evaluation.canonical.at

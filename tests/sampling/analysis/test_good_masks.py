@@ -53,6 +53,7 @@ def test_draws_alone_without_weights_count_too_few() -> None:
     assert truth - plain.number > 3.0 * plain.error
 
 
+@pytest.mark.slow
 def test_masks_that_come_up_once_give_a_lower_bound() -> None:
     masks = all_masks(20, 6)
     samples = samples_of(masks, np.zeros(len(masks)), draws=50)

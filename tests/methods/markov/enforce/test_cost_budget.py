@@ -60,6 +60,7 @@ def test_no_mask_is_above_the_cost_of_its_time_and_the_last_one_is_full(plan, li
     assert sum(update.null_moves for update in told) <= sum(update.proposals for update in told) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0.0, 0.02])
 def test_the_trace_under_a_cost_is_the_same_however_many_are_evaluated_ahead(temperature, bench, costs):
     common = {"temperature": Schedule("constant", temperature, temperature), "plan": {"exchange": 2.0, "toggle": 1.0}}
