@@ -21,7 +21,17 @@ Table = tuple[Sequence[str], Cells]
 
 def front_rows() -> Table:
     """Return each way against the front of HGQ2 at equal test loss."""
-    head = ("set", "way", "networks compared", "adders", "by seed", "LUTs", "by seed", "seeds within .85 and .92", "seconds over HGQ2's")
+    head = (
+        "set",
+        "way",
+        "networks compared",
+        "adders",
+        "by seed",
+        "LUTs",
+        "by seed",
+        "seeds within .85 and .92",
+        "seconds over HGQ2's",
+    )
     lines = []
     for row in _summary(WAYS):
         figures = [cell for figure in ("adders", "luts") for cell in _ratio(row, figure, "loss")]

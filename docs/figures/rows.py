@@ -33,7 +33,15 @@ SETS = {
     "hypercube": "hypercube",
 }
 REAL = [name for name in SETS if name != "hypercube"]
-WAYS = {"prune": "mcprune", "forest": "forest", "l1": "L1", "rfe": "RFE", "f": "F", "random": "random"}
+WAYS = {
+    "prune": "mcprune",
+    "forest": "forest",
+    "l1": "L1",
+    "rfe": "RFE",
+    "f": "F",
+    "straight-through": "straight-through",
+    "random": "random",
+}
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 Row = dict[str, Any]
