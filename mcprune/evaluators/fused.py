@@ -6,7 +6,6 @@ is zero (most pixels of most images) keep their loss. A move of a unit of layer 
 
 from __future__ import annotations
 
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numba
@@ -19,6 +18,7 @@ from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
 from mcprune.evaluators.base import gates_of
 from mcprune.evaluators.compiled import mlp_kernels
+from mcprune.evaluators.early_rejection import looks_of, quantile_of
 from mcprune.evaluators.perceptrons import (
     ACTIVATIONS,
     aligned_zeros,
@@ -36,9 +36,6 @@ from mcprune.types import Float32Array, FloatArray, Int32Array, IntArray
 
 # Moves of more sites than this use matrix products: single rows of the weights would cost more.
 MOST_SITES = 64
-# Early rejection tests the mean after these shares of the batch, but not before FEWEST rows: the test assumes a normal mean.
-LOOKS = (1 / 8, 1 / 4, 1 / 2)
-FEWEST = 128
 # Batches of so many rows are sorted: below, sorting costs more than it saves.
 SORTED = 1024
 # Logit of the padding.
@@ -130,7 +127,7 @@ class FusedEvaluator:
         self._sorts_rows = sorts_rows and early_reject is None
         self._order: IntArray | None = None
         self._ordered: torch.Tensor | None = None  # the features that the order belongs to
-        self._quantile = 0.0 if early_reject is None else NormalDist().inv_cdf(1.0 - early_reject / len(LOOKS))
+        self._quantile = quantile_of(early_reject)
 
     @torch.no_grad()
     def begin(self, features: torch.Tensor, targets: torch.Tensor, position: FloatArray, sharpness: float) -> None:
@@ -162,8 +159,7 @@ class FusedEvaluator:
             self.goals = goals.ravel()
         if self.shares.size:
             self.shares[: self.rows] = self.shares[: self.rows][order]
-        parts = () if self.early_reject is None else LOOKS
-        self._looks = np.array([n for n in (round(part * self.rows) for part in parts) if n >= FEWEST], np.int64)
+        self._looks = np.array(looks_of(self.early_reject, self.rows), np.int64)
         outcomes = (self._forward(one) if number or first is None else first for number, one in enumerate(gates))
         self.replicas = [self._cache(one) for one in outcomes]
 

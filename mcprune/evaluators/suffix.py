@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
 from mcprune.evaluators.base import gates_of
 from mcprune.evaluators.compiled import mlp_kernels
+from mcprune.evaluators.early_rejection import looks_of, quantile_of
 from mcprune.evaluators.full import activation_width
 from mcprune.evaluators.replay import Recording, Replay
 from mcprune.models.modes import evaluating
@@ -37,8 +37,6 @@ FEWEST = 16
 ROUNDING = {"parts": 1e-5, "stacks": 2e-5}
 # A candidate must be above its limit by so many errors to be rejected before its last row.
 CLEAR = 4.0
-# Early rejection on request tests the mean after these shares of the batch, but not before so many rows.
-LOOKS, LEAST_SEEN = (1 / 8, 1 / 4, 1 / 2), 128
 
 
 class _Seen(NamedTuple):
@@ -110,7 +108,7 @@ class SuffixEvaluator:
             raise ModelError(
                 f"the objective {objective.name!r} is no mean over rows, so some of them say nothing of all"
             )
-        self._quantile = NormalDist().inv_cdf(1.0 - (early_reject or 0.0) / len(LOOKS)) if early_reject else 0.0
+        self._quantile = quantile_of(early_reject)
         self._stacks = stacks
         self._replay: Replay | None = None
         self._can_cut: bool | None = None
@@ -196,9 +194,7 @@ class SuffixEvaluator:
         """Cut the batch into parts, the rows with the highest losses first, or leave it whole."""
         rows = len(self.targets)
         most = max(FEWEST, self.widest // max(1, self.replay.width))
-        self._looks = (
-            [] if self.early_reject is None else [r for r in (round(p * rows) for p in LOOKS) if r >= LEAST_SEEN]
-        )
+        self._looks = looks_of(self.early_reject, rows)
         is_short = rows <= 2 * most and not self._looks
         if self._can_cut is False or self.stacks or self.features.is_cuda or is_short:
             self._order, self.parts, self._cut = None, [self.features], None

@@ -9,7 +9,8 @@ from selection import long_but
 from torch import nn
 
 from mcprune.chain import moves, state
-from mcprune.evaluators.fused import FEWEST, SORTED, FusedEvaluator
+from mcprune.evaluators.early_rejection import FEWEST
+from mcprune.evaluators.fused import SORTED, FusedEvaluator
 from mcprune.models.mlp import MLP
 from mcprune.objectives.classification import CrossEntropy
 

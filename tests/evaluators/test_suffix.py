@@ -184,7 +184,7 @@ def suffix_position(suffix):
 @pytest.mark.slow
 def test_early_rejection_on_request_is_rarely_wrong_and_saves_parts(problem, monkeypatch):
     """A candidate just within its limit is rejected with about the probability that is asked for; a poor one after few rows."""
-    monkeypatch.setattr("mcprune.evaluators.suffix.LEAST_SEEN", 8)
+    monkeypatch.setattr("mcprune.evaluators.early_rejection.FEWEST", 8)
     case, current, full, suffix = cut(problem, early_reject=0.2)
     plan = moves.move_plan(toggle=1.0, exchange=1.0)
     batch = moves.propose(current, 40, plan=plan, delta=3.0, sharpness=np.inf, seed=0, chains=np.arange(2))

@@ -67,10 +67,8 @@ def play_finalists(
         fresh=data.validation if len(data.validation.targets) else None,
         row_loss=plan.row_loss,
     )
-    sites = np.arange(plan.sites.size)
-    standings = tuple(
-        replace(one, indices=tuple(plan.shown.places(np.isin(sites, one.indices)))) for one in event.finalists
-    )
+    masks = {one.name: one.mask for one in finalists}
+    standings = tuple(replace(one, indices=tuple(plan.shown.places(masks[one.name]))) for one in event.finalists)
     return replace(event, finalists=standings), mask
 
 
