@@ -17,6 +17,8 @@ from mcprune.sampling.sample import SampleSettings
 
 # Generated tables: rows, columns, informative ones, the correlation of neighbours, and the bounds of the weights.
 TABLES, WEAK_ROWS, WEAK_SITES, INFORMATIVE, CORRELATION, WEIGHTS, WEAKER = 50, 400, 12, 4, 0.6, (0.5, 2.5), (0.1, 1.0)
+# Evaluation rows of these runs, and multiples of 1 / rows as temperatures.
+EVALUATED, MULTIPLES = 260, (1.0, 1.5, 2.0, 3.0)
 
 
 def weak_table(seed: int, weights: tuple[float, float] = WEIGHTS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -40,6 +42,51 @@ def calibration(rows: Rows) -> dict[str, object]:
 def calibration_weak(rows: Rows) -> dict[str, object]:
     """The same on tables with weaker columns, so that more sites have a P in between."""
     return _calibrated(rows, WEAKER)
+
+
+def calibration_cold(rows: Rows) -> dict[str, object]:
+    """Both kinds of tables at T = 1 / rows, where exp(-L / T) is the likelihood of the evaluation rows, and at multiples of it.
+
+    `P` is sampled at 1 / rows, with classifiers that are trained further for that temperature; the others are from the losses of all masks.
+    """
+    masks = masks_of(WEAK_SITES, INFORMATIVE)
+    for number in range(len(rows.known), 2 * TABLES):
+        seed, weights = number // 2, (WEIGHTS, WEAKER)[number % 2]
+        x, y, chosen = weak_table(seed, weights)
+        found = _cold_probabilities(x, y, seed, masks)
+        rows.add({"seed": seed, "weights": list(weights), "informative": sorted(chosen.tolist()), **found})
+    sampled = [one for one in rows.known if "refused" not in one]
+    laws = [name for name in sampled[0] if name.startswith("P")]
+    return {
+        "refused": len(rows.known) - len(sampled),
+        "laws": {law: _calibration_of(sampled, law) for law in laws},
+        **{
+            f"laws, weights {low:g} to {high:g}": {
+                law: _calibration_of([one for one in sampled if one["weights"] == [low, high]], law) for law in laws
+            }
+            for low, high in (WEIGHTS, WEAKER)
+        },
+    }
+
+
+def _cold_probabilities(x: np.ndarray, y: np.ndarray, seed: int, masks: np.ndarray) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run"
+        mcprune.prune(x, y, keep=INFORMATIVE, seed=seed, epochs=15, out=str(path), **RUN)
+        try:
+            drawn = sample_folder(path, SampleSettings(temperature=1 / EVALUATED, precision=0.03), data=(x, y))
+        except SamplingError as error:
+            return {"refused": str(error)}
+    if drawn.rows != EVALUATED:
+        raise SystemExit(f"{drawn.rows} evaluation rows, not {EVALUATED}.")
+    losses = drawn.evaluate(masks)
+    return {
+        "P": drawn.samples.probability.round(4).tolist(),
+        **{
+            f"P of all masks at T = {times:g} / rows": (boltzmann(losses, times / EVALUATED) @ masks).round(4).tolist()
+            for times in MULTIPLES
+        },
+    }
 
 
 def _calibrated(rows: Rows, weights: tuple[float, float]) -> dict[str, object]:

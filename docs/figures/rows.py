@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import firmware_rows
+import sampling_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -265,7 +266,7 @@ def _rate_and_power(runs: Sequence[Row]) -> str:
     return f"false discovery rate {share(statistics.mean(run['false'] for run in runs), 3)}, power {share(power, 3)}"
 
 
-def _firmware(build: Callable[[], firmware_rows.Table]) -> Callable[[], str]:
+def _made(build: Callable[[], firmware_rows.Table]) -> Callable[[], str]:
     return lambda: table(*build())
 
 
@@ -278,7 +279,8 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/error-rate.md", "fdr"): error_rates,
     ("docs/other-tools.md", "mnist"): lambda: peer_rows("mnist"),
     ("docs/other-tools.md", "fashion"): lambda: peer_rows("fashion-mnist"),
-    **{("docs/firmware.md", name): _firmware(build) for name, build in firmware_rows.TABLES.items()},
+    **{("docs/firmware.md", name): _made(build) for name, build in firmware_rows.TABLES.items()},
+    **{(page, name): _made(build) for name, (page, build) in sampling_rows.TABLES.items()},
 }
 
 
