@@ -10,7 +10,7 @@ short retraining of the cut network.
 - fisher: Kwon et al. 2022, "A Fast Post-Training Pruning Framework for Transformers": the diagonal of the empirical Fisher
   information of the mask variables, then swaps within each layer by its whole block, without their last step (the weights are
   retrained here in place of it).
-- chain: `mcprune.refine` of Fisher's mask with `proposals="slopes"`.
+- chain: `mcprune.refine` of Fisher's mask with `proposals="slopes"`, which exchanges several sites at once.
 - evopress: Sieberling et al. 2025: a (1 + lambda) search whose offspring swap kept and dropped sites of a layer or of a kind, the
   best ones selected on more and more rows.
 
@@ -37,8 +37,8 @@ PACKAGES = ("asyncio", "email", "http", "multiprocessing", "unittest")
 LENGTH, EACH, TEXT_LAYERS, LETTERS = 24, 6_000, 3, 128
 SEEDS, TRAINED, EPOCHS, BATCH, RATE = (0, 1, 2), 20_000, 3, 128, 2e-3
 ROWS = 256  # of training, for each evaluation of EvoPress
-# Of the chain: rows of an evaluation, decisions between two backward passes, and steps of the run between them.
-CHAIN_ROWS, DECISIONS, STEPS = 1024, 6, 21
+# Of the chain: rows of an evaluation, decisions between two backward passes beside its leaps, and steps of the run between them.
+CHAIN_ROWS, DECISIONS, STEPS = 256, 2, 6
 SEARCHED = 8192  # training rows that masks may be evaluated on
 FISHER_ROWS = 2048
 TESTED = 6_000

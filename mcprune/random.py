@@ -54,6 +54,7 @@ class Stream(IntEnum):
     STUDY_SUBSET = 31
     FIT_DROPOUT = 32  # dropped units in compiled steps of pretraining and retraining
     STEP_DROPOUT = 33  # and in those of the search
+    LEAPS = 34  # exchanges of several sites at once in a block
 
 
 # Streams of which there are several by a number, such as the epoch. numpy pads what it is given with zeros, so that a stream without
@@ -67,6 +68,7 @@ NUMBERED = frozenset(
         Stream.STUDY_ROWS,
         Stream.PATH_FOLDS,
         Stream.POLISH,
+        Stream.LEAPS,
     }
 )
 

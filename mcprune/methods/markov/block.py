@@ -20,8 +20,9 @@ from mcprune.methods.markov.gates import Gates, GatesByPattern, GatesByRank, Gat
 from mcprune.methods.markov.informed import Informed
 from mcprune.methods.markov.items import on_items
 from mcprune.methods.markov.lookahead import Lookahead, LookaheadState
+from mcprune.methods.markov.probing.leaps import LEAPS, Leaps
 from mcprune.methods.markov.probing.probes import GUESSED_ROWS, Probes
-from mcprune.methods.markov.probing.slopes import Slopes
+from mcprune.methods.markov.probing.slopes import Slopes, SlopesState
 from mcprune.methods.markov.proposals import Proposals
 from mcprune.methods.markov.rule import Rule, rule_of
 from mcprune.methods.markov.settings import ChainSettings, check
@@ -78,8 +79,10 @@ class ChainBlocks(Method[MarkovState]):
             on_sites = on_items(evaluator, canonical, space, settings.start_weight)
         self.evaluation = CheckedEvaluator(*on_sites, lower_bound, layers)
         probes = Probes(settings.trials) if settings.trials else None
-        if settings.by_slopes:
-            probes = Slopes(self.evaluation, space, evaluates_items=self._evaluates_items)
+        self.leaps = Leaps(space) if settings.by_slopes else None
+        if self.leaps is not None:
+            pairs = self.leaps.first_pairs()
+            probes = Slopes(self.evaluation, space, evaluates_items=self._evaluates_items, pairs=pairs)
         self.informed = Informed(proposals, probes)
         self.first_rows = GUESSED_ROWS if settings.trials else 0
         self.starts = starts
@@ -177,6 +180,37 @@ class ChainBlocks(Method[MarkovState]):
     def _uses_all_losses(self, rule: Rule) -> bool:
         """Whether the losses of rejected candidates are learned from, so that they must be no estimates."""
         return self.informed.learns(self.settings, rule)
+
+    def _leap(self, state: MarkovState, rule: Rule, tally: Tally) -> Parts[None]:
+        """Exchange several sites at once a few times, where slopes say which; yield before each."""
+        probed, chain = state.informed.probes, state.chain
+        is_informed = self.settings.plan.probabilities[moves.INFORMED] > 0
+        if self.leaps is None or rule.temperature > 0 or not (is_informed and isinstance(probed, SlopesState)):
+            return
+        draw = generator(self.settings.seed, Stream.LEAPS, state.blocks)
+        for _ in range(LEAPS):
+            yield
+            kind, leap = self.leaps.draw(probed, chain.position[0], draw)
+            if self.cost_constraint is not None:
+                self.cost_constraint.close(chain, leap, rule.goal.limits)
+            limit, is_accepted = chain.cla[:, None].copy(), False
+            if leap.size[0, 0]:
+                evaluated = self.evaluation.losses(state.error, chain, leap, limit)
+                tally.evaluated += evaluated.evaluated
+                is_accepted = bool(evaluated.losses[0, 0] < limit[0, 0])
+            self.leaps.judged(probed, kind, accepted=is_accepted)
+            tally.by_rung[:, 0, moves.INFORMED] += [1, int(leap.size[0, 0] > 0), int(is_accepted)]
+            if is_accepted:
+                sites = leap.sites[0, 0, : leap.size[0, 0]]
+                chain.position[0, sites] *= -1.0
+                chain_state.refresh(chain, sharpness=rule.sharpness)
+                if self.cost_constraint is not None:
+                    self.cost_constraint.moved(np.zeros(1, np.int64))
+                self.evaluation.moved(chain, leap, np.zeros(1, np.int64))
+                self.gates.begin(chain, state.weights)
+                self._set_loss(state, rule)
+        probed.change[:] = probed.changes(chain.position[0] > 0)
+        self.informed.score(state.informed, chain.position[0])
 
     def _decide(self, state: MarkovState, rule: Rule, plan: moves.MovePlan, count: int, tally: Tally) -> None:
         """Let each replica make `count` decisions: propose, evaluate, accept or reject (`chain/accept.py`)."""

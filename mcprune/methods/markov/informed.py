@@ -13,7 +13,7 @@ from mcprune.methods.markov.probing.probes import Probes, ProbesState
 from mcprune.methods.markov.proposals import Proposals, ProposalState
 from mcprune.methods.markov.rule import Rule
 from mcprune.methods.markov.settings import ChainSettings
-from mcprune.types import BoolArray, IntArray
+from mcprune.types import BoolArray, FloatArray, IntArray
 
 
 @dataclass
@@ -69,9 +69,14 @@ class Informed:
         if not plan.probabilities[moves.INFORMED] > 0:
             return 0
         count = self.probes.probe(state.probes, chain, coldest, evaluator)
-        by_rank = self.probes.scores(state.probes, chain.position[coldest])
-        state.statistics.scores[:] = [scores.floored(one) for one in by_rank]
+        self.score(state, chain.position[coldest])
         return count
+
+    def score(self, state: InformedState, position: FloatArray) -> None:
+        """Set the scores at a position (F,) by what the probes know."""
+        assert self.probes is not None and state.probes is not None
+        by_rank = self.probes.scores(state.probes, position)
+        state.statistics.scores[:] = [scores.floored(one) for one in by_rank]
 
     def plan(
         self, state: InformedState, settings: ChainSettings, rule: Rule, progress: float, *, is_first: bool

@@ -108,6 +108,7 @@ class Markov(ChainBlocks):
         tally.evaluated += self.informed.probe(
             state.informed, state.chain, state.coldest, self.evaluation.evaluator, self.settings.plan, rule
         )
+        yield from self._leap(state, rule, tally)
         plan = self.informed.plan(state.informed, settings, rule, progress, is_first=state.blocks == 0)
         for leg in settings.legs(is_falling=rule.is_falling):
             for count in _split(leg, max(DECISIONS, settings.lookahead)):
