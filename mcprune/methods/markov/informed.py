@@ -74,7 +74,8 @@ class Informed:
 
     def score(self, state: InformedState, position: FloatArray) -> None:
         """Set the scores at a position (F,) by what the probes know."""
-        assert self.probes is not None and state.probes is not None
+        assert self.probes is not None
+        assert state.probes is not None
         by_rank = self.probes.scores(state.probes, position)
         state.statistics.scores[:] = [scores.floored(one) for one in by_rank]
 

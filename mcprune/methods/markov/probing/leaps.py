@@ -43,7 +43,9 @@ class Leaps:
     def __init__(self, space: SearchSpace) -> None:
         classes = space.classes
         amounts = classes.amounts[:, classes.exact]
-        numbers = np.arange(len(amounts)) if space.goal.limits.size else np.unique(amounts, axis=0, return_inverse=True)[1]
+        numbers = (
+            np.arange(len(amounts)) if space.goal.limits.size else np.unique(amounts, axis=0, return_inverse=True)[1]
+        )
         self.kind = np.asarray(numbers, np.int64).reshape(-1)[classes.class_of]
         self.layers = space.layers_to_hold(space.least)
         self.sizes = np.bincount(self.kind)

@@ -41,7 +41,12 @@ def drawn(budget, least, pairs, turns=200):
     leaps, draw = Leaps(space), np.random.default_rng(1)
     size = space.size
     state = SlopesState(
-        np.zeros(size), np.zeros(2, np.int64), draw.normal(size=size), draw.random(size), np.ones(1), leaps.first_pairs()
+        np.zeros(size),
+        np.zeros(2, np.int64),
+        draw.normal(size=size),
+        draw.random(size),
+        np.ones(1),
+        leaps.first_pairs(),
     )
     state.pairs[:] = pairs
     position = np.where(np.arange(size) % 3 == 0, 4.0, -4.0)
@@ -60,7 +65,8 @@ def test_counts_and_last_sites_stay():
     for leaps, kind, before, after in drawn(own, (1, 1, 1), 5.0):
         changed = np.flatnonzero(before != after)
         assert (leaps.kind[changed] == kind).all()
-        assert (after[:6] > 0).sum() == 1 and (after > 0).sum() == (before > 0).sum()
+        assert (after[:6] > 0).sum() == 1
+        assert (after > 0).sum() == (before > 0).sum()
         assert all((after[part] > 0).any() for part in (slice(0, 6), slice(6, 46), slice(46, 70)))
         moved.add((kind, changed.size))
     # The single kept input cannot go without emptying its layer; units go by five pairs.
