@@ -1,4 +1,4 @@
-"""The tables of docs/how-sure.md, from sampling.json, substitutes.json and substitutes_1000.json of benchmarks/results."""
+"""The tables of docs/how-sure.md and docs/how-many.md, from sampling, substitutes and path in benchmarks/results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ RETRAINED = {
     "logistic regression": "logistic regression on squares and products, its training rows",
     "logistic regression on all rows": "the same on all 569 rows",
 }
-TABLES_OF = {"calibration": "weights .5 to 2.5", "calibration_weak": "weights .1 to 1"}
 Row = dict[str, Any]
 Table = tuple[Sequence[str], list[list[str]]]
 
@@ -39,25 +38,25 @@ def truth_rows() -> Table:
 
 
 def calibration_rows() -> Table:
-    """Return how many columns of each tenth of P are informative, by the weights of the tables."""
+    """Return how many columns of each tenth of P are informative, at the default temperature and at lower ones."""
     content = _read("sampling")
-    head = ["P"]
-    for part in TABLES_OF:
-        head += [f"columns, {TABLES_OF[part]}", "informative"]
-    tenths = {part: content[part]["laws"]["P"]["tenths"] for part in TABLES_OF}
+    colder = content["calibration_cold"]["laws"]
+    laws = {
+        "default temperature": [content[part]["laws"]["P"] for part in ("calibration", "calibration_weak")],
+        "T = 2 / rows": [colder["P of all masks at T = 2 / rows"]],
+        "T = 1 / rows": [colder["P"]],
+    }
     lines = []
     for place in range(10):
-        cells = [f"{_share(place / 10, 1)} to {_share((place + 1) / 10, 1)}"]
-        for part in TABLES_OF:
-            one = tenths[part][place]
-            cells += [f"{one['sites']}", f"{one['informative']}"]
-        lines.append(cells)
-    band = ["**.8 to .9, both ends**"]
-    for part in TABLES_OF:
-        one = content[part]["laws"]["P"]
-        low, high = one["share_interval"]
-        band += [f"**{one['sites_in_the_band']}**", f"**{one['informative']}** ({low:.0%} to {high:.0%})"]
-    return head, [*lines, band]
+        counts = [_informative([one["tenths"][place] for one in law], "sites") for law in laws.values()]
+        lines.append([f"{_share(place / 10, 1)} to {_share((place + 1) / 10, 1)}", *counts])
+    band = [_informative(law, "sites_in_the_band") for law in laws.values()]
+    return ("P", *laws), [*lines, ["**.8 to .9, both ends**", *(f"**{count}**" for count in band)]]
+
+
+def _informative(parts: list[Row], among: str) -> str:
+    count, columns = (sum(one[name] for one in parts) for name in ("informative", among))
+    return f"{count} of {columns} ({count / max(1, columns):.0%})"
 
 
 def substitutes_rows() -> Table:
