@@ -24,7 +24,7 @@ from mcprune.evaluators.full import FullEvaluator
 from mcprune.evaluators.fused import FusedEvaluator
 from mcprune.evaluators.fused_weights import FusedWeightsEvaluator
 from mcprune.evaluators.incremental import IncrementalEvaluator
-from mcprune.evaluators.suffix import SuffixEvaluator
+from mcprune.evaluators.suffix import STORES, SuffixEvaluator
 from mcprune.models.modes import evaluating
 from mcprune.objectives.base import Objective, Rows
 from mcprune.random import Stream, generator
@@ -78,6 +78,9 @@ class EvaluationProblem:
         return evaluator
 
 
+Builder = Callable[[GatedModel, Objective, EvaluationProblem], Evaluator]
+
+
 def _fused(gated: GatedModel, objective: Objective, problem: EvaluationProblem) -> Evaluator:
     if gated.sites.weights:
         return FusedWeightsEvaluator(gated, objective, early_reject=problem.early_reject)
@@ -90,8 +93,18 @@ def _fused(gated: GatedModel, objective: Objective, problem: EvaluationProblem) 
     )
 
 
+# `suffix` with outputs recorded in a shorter number type, which is taken by name alone.
+SHORT = {f"suffix-{store}": store for store in STORES if store != "same"}
+
+
+def _short(store: str) -> Builder:
+    return lambda gated, objective, problem: SuffixEvaluator(
+        gated, objective, max_memory=problem.max_memory, early_reject=problem.early_reject, store=store
+    )
+
+
 # The evaluators by name, in the order of the table of `mcprune evaluators`; `--evaluator` takes the same names.
-REGISTRY: Mapping[str, Callable[[GatedModel, Objective, EvaluationProblem], Evaluator]] = MappingProxyType(
+REGISTRY: Mapping[str, Builder] = MappingProxyType(
     {
         "fused": _fused,
         "suffix": lambda gated, objective, problem: SuffixEvaluator(
@@ -104,9 +117,10 @@ REGISTRY: Mapping[str, Callable[[GatedModel, Objective, EvaluationProblem], Eval
             gated, objective, batch=problem.lookahead, max_memory=problem.max_memory
         ),
         "full": lambda gated, objective, problem: FullEvaluator(gated, objective, max_memory=problem.max_memory),
+        **{name: _short(store) for name, store in SHORT.items()},
     }
 )
-NAMES = tuple(REGISTRY)
+NAMES = tuple(name for name in REGISTRY if name not in SHORT)
 
 
 @dataclass

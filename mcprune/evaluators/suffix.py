@@ -7,9 +7,9 @@ that cannot be accepted any more after some of them is rejected there. On reques
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,10 +18,13 @@ from mcprune.chain.moves import Moves
 from mcprune.chain.state import ChainState
 from mcprune.errors import ModelError
 from mcprune.evaluators.base import gates_of
-from mcprune.evaluators.compiled import mlp_kernels
-from mcprune.evaluators.early_rejection import looks_of, quantile_of
+from mcprune.evaluators.early_rejection import Seen, looks_of, quantile_of
 from mcprune.evaluators.full import activation_width
-from mcprune.evaluators.replay import Recording, Replay
+from mcprune.evaluators.replay.calls import FEW
+from mcprune.evaluators.replay.narrow_passes import NarrowReplay
+from mcprune.evaluators.replay.narrow_trial import narrowed
+from mcprune.evaluators.replay.passes import Replay
+from mcprune.evaluators.replay.recording import Recording
 from mcprune.models.modes import evaluating
 from mcprune.objectives.base import Objective
 from mcprune.objectives.classification import CrossEntropy
@@ -35,16 +38,12 @@ WIDEST = 2**19
 FEWEST = 16
 # Parts of a batch, and passes over stacked candidates, round otherwise than the batch by itself.
 ROUNDING = {"parts": 1e-5, "stacks": 2e-5}
+# Number types in which recorded outputs may be stored, by the option's values.
+STORES = {"same": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Places from which the position itself is run again on stored outputs, and the error in multiples of the largest change of its loss.
+TRIED, WIDER = 3, 8.0
 # A candidate must be above its limit by so many errors to be rejected before its last row.
 CLEAR = 4.0
-
-
-class _Seen(NamedTuple):
-    """Sums over the rows that a candidate has passed: of the changes of their losses, of the squares, and how many rows."""
-
-    drift: float = 0.0
-    spread: float = 0.0
-    rows: int = 0
 
 
 class SuffixEvaluator:
@@ -66,12 +65,15 @@ class SuffixEvaluator:
     early_reject : float, optional
         Probability of rejecting a candidate early that the whole batch would accept, as for `FusedEvaluator`; rows stay in their
         order. None: a candidate is rejected early only where this is certain.
+    store : "same", "bfloat16" or "float16"
+        Number type in which recorded outputs are stored.
 
     Attributes
     ----------
     error : float
         0 for a batch that is run whole on a CPU, where the bits are those of the canonical evaluator. 1e-5 for one that is cut
-        into parts, and 2e-5 on a GPU, where candidates are stacked: products of another size round differently.
+        into parts, and 2e-5 on a GPU, where candidates are stacked: products of another size round differently. With a shorter
+        number type it is measured at each `begin`: eight times the largest change of the position's own loss.
 
     Raises
     ------
@@ -86,7 +88,7 @@ class SuffixEvaluator:
     would be above the limit even with a loss of 0 on all rows to come: no decision changes. Not tested on a GPU so far.
     """
 
-    name = "suffix"
+    name: str = "suffix"
 
     def __init__(
         self,
@@ -97,6 +99,7 @@ class SuffixEvaluator:
         stacks: bool | None = None,
         widest: int = WIDEST,
         early_reject: float | None = None,
+        store: str = "same",
     ) -> None:
         self.gated, self.objective, self.max_memory, self.widest = gated, objective, max_memory, widest
         self.error, self.early_reject = 0.0, early_reject
@@ -108,9 +111,16 @@ class SuffixEvaluator:
             raise ModelError(
                 f"the objective {objective.name!r} is no mean over rows, so some of them say nothing of all"
             )
-        self._quantile = quantile_of(early_reject)
+        self._quantile, self._store = quantile_of(early_reject), STORES[store]
+        if store != "same":
+            self.name = f"suffix-{store}"
         self._stacks = stacks
-        self._replay: Replay | None = None
+        self._replay: Replay | None = (
+            None  # that of this batch: `_whole`, or `_narrow` where the batch is cut into parts
+        )
+        self._whole: Replay | None = None
+        self._narrow: Replay | None = None
+        self._is_narrow: bool | None = None  # whether layers can be narrow; None: not tried so far
         self._can_cut: bool | None = None
         self._cut: torch.Tensor | None = None  # the features that the parts belong to
 
@@ -123,24 +133,30 @@ class SuffixEvaluator:
     @torch.no_grad()
     def begin(self, features: torch.Tensor, targets: torch.Tensor, position: FloatArray, sharpness: float) -> None:
         """See `Evaluator.begin`."""
-        if self._replay is None:
-            self._replay = Replay(self.gated, features)
-            groups = zip(self.gated.sites.groups, self._replay.starts, strict=True)
-            self.start = np.concatenate([np.full(group.size, start) for group, start in groups])
+        if self._whole is None:
+            self._whole = Replay(self.gated, features)
+        self._replay = self._whole
         self.features, self.targets, self.sharpness = features, targets, sharpness
         self.stacks = features.is_cuda if self._stacks is None else self._stacks
         # The rows of a stack share their weights.
         self.stacks = self.stacks and self._replay.can_stack and not self.gated.sites.weights
-        self._replay.limit(len(targets), self.max_memory // len(position))
-        gates = [self._tensor(gates_of(weights, sharpness)) for weights in position]
-        self._lay_out(gates[0])
+        gates = [gates_of(weights, sharpness) for weights in position]
+        self._lay_out(self._tensor(gates[0]))
+        if len(self.parts) > 1:
+            self._replay = self._narrowed() or self._whole
+        sizes = [group.size for group in self.gated.sites.groups]
+        self.start = np.repeat(self._replay.starts, sizes)
+        self._replay.limit(len(targets), self.max_memory // len(position), self._store)
+        self._kept = [self._replay.keep(own) for own in gates]
         is_rounded = "stacks" if self.stacks or features.is_cuda else "parts" if len(self.parts) > 1 else ""
         self.error = ROUNDING.get(is_rounded, 0.0)
-        self.recordings = [[Recording() for _ in self.parts] for _ in position]
+        self.recordings = [[Recording(self._store) for _ in self.parts] for _ in position]
         self._loss = np.empty(len(position))
         self._base: dict[int, list[torch.Tensor]] = {}  # what each row of each part adds to a replica's loss
         for replica, own in enumerate(gates):
             self._record(replica, 0, own)
+        if self._store is not None:
+            self.error = max(self.error, WIDER * self._stored_error(gates[0]))
 
     def current(self) -> FloatArray:
         """See `Evaluator.current`."""
@@ -162,6 +178,10 @@ class SuffixEvaluator:
                         out[replica, few] = self._stack(replica, start, gates)
                     else:
                         limit = np.inf if limits is None else float(limits[replica, few[0]])
+                        own = self.recordings[replica]
+                        self.replay.use(
+                            self._kept[replica], sites=sites, gates=(base, gates[0]), start=start, recordings=own
+                        )
                         out[replica, few] = self._evaluate(replica, start, self._tensor(gates[0]), limit)
         return out
 
@@ -171,7 +191,9 @@ class SuffixEvaluator:
         for replica in np.flatnonzero(index >= 0).tolist():
             k = int(index[replica])
             if moves.size[replica, k]:
-                gates = self._tensor(gates_of(position[replica], self.sharpness))
+                gates = gates_of(position[replica], self.sharpness)
+                sites = moves.sites[replica, k, : moves.size[replica, k]]
+                self._kept[replica] = self.replay.keep(gates, self._kept[replica], sites)
                 self._record(replica, self._first(moves, replica, k), gates)
 
     def _by_start(self, moves: Moves, replica: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -232,17 +254,40 @@ class SuffixEvaluator:
             self._can_cut = True
         return logits
 
-    def _record(self, replica: int, start: int, gates: torch.Tensor) -> None:
+    def _narrowed(self) -> Replay | None:
+        """Return the replay of the model without what is dropped; None where that is not shown to be equal."""
+        if self._is_narrow is None:
+            with contextlib.suppress(ModelError):
+                narrow = narrowed(self.gated, self.features[:FEW])
+                self._narrow = None if narrow is None else NarrowReplay(self.gated, narrow, self.features)
+            self._is_narrow = self._narrow is not None
+        return self._narrow
+
+    def _record(self, replica: int, start: int, gates: Float32Array) -> None:
         """Compute a replica's outputs from a start on at its own gates, and record what its calls return."""
+        own = self._tensor(gates)
         with evaluating(self.gated.model), self.replay.attached():
+            self.replay.use(self._kept[replica])
             outputs = [
-                self.replay.run(recording, gates, rows, start, records=True)
+                self.replay.run(recording, own, rows, start, records=True)
                 for recording, rows in zip(self.recordings[replica], self.parts, strict=True)
             ]
         self._loss[replica] = self._whole_loss(outputs)
         if self._looks and self._order is not None:
             pairs = zip(outputs, self._rows, strict=True)
             self._base[replica] = [self._row_losses(logits, rows) for logits, rows in pairs]
+
+    def _stored_error(self, gates: Float32Array) -> float:
+        """Return the largest change of the first replica's loss, relative to max(1, loss), where it is run on stored outputs."""
+        starts = np.unique(self.start)
+        own, changes = self._tensor(gates), [0.0]
+        with evaluating(self.gated.model), self.replay.attached():
+            self.replay.use(self._kept[0])
+            for place in np.unique(np.linspace(0, len(starts) - 1, TRIED).round().astype(int)):
+                start, pairs = int(starts[place]), zip(self.recordings[0], self.parts, strict=True)
+                loss = self._whole_loss([self.replay.run(recording, own, rows, start) for recording, rows in pairs])
+                changes.append(abs(loss - self._loss[0]) / max(1.0, abs(self._loss[0])))
+        return max(changes)
 
     def _whole_loss(self, outputs: list[torch.Tensor]) -> float:
         """Return the loss from the outputs of all parts."""
@@ -252,7 +297,7 @@ class SuffixEvaluator:
     def _evaluate(self, replica: int, start: int, gates: torch.Tensor, limit: float) -> float:
         """Return L_cla of a candidate, or a number above its limit."""
         outputs: list[torch.Tensor] = []
-        loss, seen = 0.0, _Seen()
+        loss, seen = 0.0, Seen()
         can_reject = np.isfinite(limit) and self._row_loss is not None and self._order is not None
         bound = limit + CLEAR * self.error * max(1.0, abs(limit))
         for number, (recording, rows) in enumerate(zip(self.recordings[replica], self.parts, strict=True)):
@@ -264,20 +309,11 @@ class SuffixEvaluator:
             if self._is_bounded and loss > bound:
                 return loss
             if self._looks:
-                seen = self._passed(seen, losses - self._base[replica][number])
-                if seen.rows in self._looks and self._is_hopeless(seen, limit - self._loss[replica]):
+                seen = seen.passed(losses - self._base[replica][number], len(self.targets))
+                room = limit - self._loss[replica]
+                if seen.rows in self._looks and seen.is_hopeless(len(self.targets), room, self._quantile):
                     return float(self._loss[replica] + seen.drift / seen.rows)
         return self._whole_loss(outputs)
-
-    def _passed(self, seen: _Seen, changes: torch.Tensor) -> _Seen:
-        """Return the sums with the rows of one more part, whose changes of what they add to the loss (B,) are given."""
-        of_rows = changes * len(self.targets)  # the mean of all rows is the change of the loss
-        sums = float(of_rows.sum()), float((of_rows * of_rows).sum())
-        return _Seen(seen.drift + sums[0], seen.spread + sums[1], seen.rows + len(changes))
-
-    def _is_hopeless(self, seen: _Seen, room: float) -> bool:
-        rows, total = seen.rows, len(self.targets)
-        return bool(mlp_kernels.is_hopeless(seen.drift, seen.spread, rows, total, room, self._quantile))
 
     def _row_losses(self, logits: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return what rows add to the loss of the batch."""
@@ -300,7 +336,7 @@ class SuffixEvaluator:
 
     def _chunk(self, sites: int) -> int:
         """Return how many candidates fit in `max_memory`, judged by what a row's outputs take together."""
-        each = sum(self.replay.bytes(len(self.targets)).values())
+        each = sum(self.replay.bytes(len(self.targets), self._store).values())
         floats = 2 * self.features.numel() + len(self.targets) * (sites + activation_width(self.gated, self.features))
         return max(1, self.max_memory // max(4 * floats + each, 1))
 

@@ -11,7 +11,16 @@ from mcprune.chain import moves
 from mcprune.config.sections.runtime import Runtime
 from mcprune.errors import ModelError
 from mcprune.evaluators import choose as chooser
-from mcprune.evaluators.choose import NAMES, EvaluationProblem, choose, examine, refuse_random, select_by_name, survey
+from mcprune.evaluators.choose import (
+    NAMES,
+    REGISTRY,
+    EvaluationProblem,
+    choose,
+    examine,
+    refuse_random,
+    select_by_name,
+    survey,
+)
 from mcprune.evaluators.full import FullEvaluator
 from mcprune.evaluators.incremental import IncrementalEvaluator
 from mcprune.models.mlp import MLP
@@ -46,7 +55,7 @@ def usable(trial, canonical):
 
 def test_the_option_takes_the_names_of_the_registry():
     names = get_args(Runtime.model_fields["evaluator"].annotation)
-    assert set(names) == {"auto", *NAMES}
+    assert set(names) == {"auto", *REGISTRY}
 
 
 def cnn():

@@ -91,6 +91,10 @@ class Bench:
             "full": lambda: canonical,
             "fused": lambda: (FusedWeightsEvaluator if kinds == "weights" else FusedEvaluator)(gated, CrossEntropy()),
             "suffix": lambda: SuffixEvaluator(gated, CrossEntropy()),
+            "parts": lambda: SuffixEvaluator(gated, CrossEntropy(), widest=16 * max(HIDDEN)),
+            "parts in bfloat16": lambda: SuffixEvaluator(
+                gated, CrossEntropy(), widest=16 * max(HIDDEN), store="bfloat16"
+            ),
             "incremental": lambda: IncrementalEvaluator(gated, CrossEntropy()),
             "stacked": lambda: IncrementalEvaluator(gated, CrossEntropy(), stacked=True),
             "graph": lambda: GraphEvaluator(gated, CrossEntropy(), batch=5),

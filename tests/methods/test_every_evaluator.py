@@ -11,7 +11,7 @@ from torch import nn
 from mcprune.chain.schedules import Schedule
 
 BLOCKS = 4
-EVALUATORS = ["suffix", "incremental", "stacked", "fused", "graph", "bf16"]
+EVALUATORS = ["suffix", "parts", "parts in bfloat16", "incremental", "stacked", "fused", "graph", "bf16"]
 MIXED = {"exchange": 1.0, "site": 1.0, "block": 1.0, "toggle": 0.3, "uniform": 0.1}
 SETTINGS = {
     "greedy": {"plan": MIXED, "alpha": Schedule("constant", 4.0, 4.0), "sharpness": Schedule("constant", 1.0, 1.0)},
@@ -34,7 +34,7 @@ def test_the_trace_does_not_depend_on_the_evaluator_nor_on_k(name, bench):
     for evaluator in EVALUATORS:
         for ahead in (1, 64):
             # The pool is no step of the chain: it takes the cheapest by the evaluator's own losses, bf16's too.
-            if evaluator == "bf16" and name == "falling count":
+            if evaluator in ("bf16", "parts in bfloat16") and name == "falling count":
                 continue
             trace, _ = bench.trace(bench.chain(evaluator, lookahead=ahead, **SETTINGS[name]), BLOCKS)
             np.testing.assert_array_equal(trace, wanted, err_msg=f"{evaluator}, K = {ahead}")
@@ -59,8 +59,8 @@ def test_an_evaluator_that_errs_by_more_than_it_states_changes_the_trace(bench):
 @pytest.mark.parametrize("evaluator", [*EVALUATORS, "full", "fused weights"])
 def test_a_block_is_judged_by_the_classifier_as_it_is_now(evaluator, bench):
     """Each block between two steps of a fused optimizer, which changes parameters without a trace."""
-    name, _, kinds = evaluator.partition(" ")
-    chain = copy.deepcopy(bench.chain(name, kinds=kinds or "inputs,units", decisions=4, lookahead=4))
+    name, kinds = ("fused", "weights") if evaluator == "fused weights" else (evaluator, "inputs,units")
+    chain = copy.deepcopy(bench.chain(name, kinds=kinds, decisions=4, lookahead=4))
     gated = chain.evaluation.canonical.gated
     optimizer = torch.optim.AdamW(gated.model.parameters(), lr=0.05, fused=True)
     losses = []
@@ -72,7 +72,7 @@ def test_a_block_is_judged_by_the_classifier_as_it_is_now(evaluator, bench):
         judged = record(chain.evaluation.evaluator)
         chain.step(bench.batch, (block + 1) / 4)
         losses.append(float(chain.evaluation.canonical.at(before[None])[0]))
-        assert abs(judged[0] - losses[-1]) < 1e-2 * (name == "bf16") + 1e-5, block
+        assert abs(judged[0] - losses[-1]) < 1e-2 * (evaluator in ("bf16", "parts in bfloat16")) + 1e-5, block
     assert min(np.abs(np.diff(losses))) > 1e-3  # the classifier did change
 
 

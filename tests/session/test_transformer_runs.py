@@ -6,6 +6,7 @@ import torch
 
 import mcprune
 from mcprune.errors import ConfigError, ModelError
+from mcprune.evaluators.suffix import SuffixEvaluator
 from mcprune.models.attention import NarrowAttention, Skipped
 from mcprune.models.flops import multiply_accumulates
 from tests.shared.transformers_nets import NETS, TorchNet
@@ -50,6 +51,16 @@ def test_a_frozen_network_keeps_its_weights(rows):
     result = mcprune.prune(*rows, model=model, frozen=True, sites="neurons", keep=10, **SHORT)
     kept = result.mask.indices
     assert result.model.model.encoder.layers[0].linear1.weight.equal(before[kept])
+
+
+@pytest.mark.slow
+def test_the_mask_is_that_of_full_with_narrow_layers_and_with_activations_of_16_bits(rows, monkeypatch):
+    monkeypatch.setitem(SuffixEvaluator.__init__.__kwdefaults__, "widest", 16)  # in parts
+    masks = {}
+    for evaluator in ("full", "suffix", "suffix-bfloat16", "suffix-float16"):
+        result = mcprune.prune(*rows, model=trained(), sites="heads,neurons", keep=12, evaluator=evaluator, **SHORT)
+        masks[evaluator] = result.mask.indices.tolist()
+    assert all(mask == masks["full"] for mask in masks.values())
 
 
 def test_a_sub_block_is_removed(rows):

@@ -18,9 +18,12 @@ class Runtime(Section):
         description="random masks and first-layer magnitude beside the result; auto: in full below 5,000 rows, else within 15% of "
         "the work",
     )
-    evaluator: Literal["auto", "full", "suffix", "incremental", "fused", "graph"] = Field(
+    evaluator: Literal[
+        "auto", "full", "suffix", "suffix-bfloat16", "suffix-float16", "incremental", "fused", "graph"
+    ] = Field(
         default="auto",
-        description="how candidates are evaluated; auto: the fastest that is usable (mcprune evaluators shows them)",
+        description="how candidates are evaluated; auto: the fastest that is usable (mcprune evaluators shows them); "
+        "suffix-bfloat16 and suffix-float16 store recorded activations in 16 bits",
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="seed of all random numbers of the run")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where the classifier lives")

@@ -13,7 +13,7 @@ from mcprune.config.rules import POOL
 from mcprune.distributed.evaluation import SharedEvaluator
 from mcprune.errors import ConfigError, ModelError
 from mcprune.evaluators.base import Canonical, Evaluator
-from mcprune.evaluators.choose import EvaluationProblem, choose, examine, make_canonical, select_by_name
+from mcprune.evaluators.choose import SHORT, EvaluationProblem, choose, examine, make_canonical, select_by_name
 from mcprune.evaluators.folded import FoldedObjective
 from mcprune.methods.gradient.method import Gradient
 from mcprune.methods.importance.method import Importance
@@ -135,7 +135,7 @@ def _own_evaluators(plan: Plan) -> tuple[Evaluator, Canonical]:
     problem = evaluation_problem(plan)
     canonical = make_canonical(problem)
     if rate:
-        if name not in ("auto", *STAGED):
+        if name not in ("auto", *STAGED, *SHORT):
             raise ConfigError(
                 f"--early-reject cannot use --evaluator {name}, which sees every row. Leave --evaluator out."
             )

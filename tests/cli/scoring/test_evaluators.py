@@ -50,7 +50,7 @@ def test_who_does_not_serve_says_why(capsys):
             ["run", "--data", "wine", "--objective", "error", "--early-reject", "0.01"],
             "--early-reject needs the evaluator fused or suffix, and neither is usable in this run: fused: ",
         ),
-        (["run", "--data", "wine", "--evaluator", "numba"], "'full', 'suffix', 'incremental', 'fused' or 'graph'"),
+        (["run", "--data", "wine", "--evaluator", "numba"], "'incremental', 'fused' or 'graph'"),
         (["evaluators", "--json"], "Leave them out of mcprune evaluators"),
     ],
 )

@@ -7,7 +7,7 @@ covered: a call that ends before the first changed gate acts has the inputs that
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,39 +15,29 @@ import torch
 from torch import nn
 
 from mcprune.errors import ModelError, brief
-from mcprune.evaluators.calls import OUTSIDE, Call, Forward, first_changed, mapped, patched, tensors_of, trace
+from mcprune.evaluators.replay.calls import (
+    FEW,
+    MORE,
+    OUTSIDE,
+    Call,
+    Forward,
+    Gated,
+    RowSide,
+    first_changed,
+    mapped,
+    patched,
+    row_side,
+    tensors_of,
+    trace,
+)
+from mcprune.evaluators.replay.narrow_model import Chosen
+from mcprune.evaluators.replay.recording import Recording, size_of
 from mcprune.models.modes import evaluating
 from mcprune.random import Stream, generator
-from mcprune.sites.gates import GatedModel
+from mcprune.types import Float32Array, IntArray
 
-# Rows of the passes that show the calls, and of the one that shows which side of an output counts the rows.
-FEW, MORE = 2, 3
 # The most starts at which replayed outputs are compared with those of the whole pass.
 CHECKED = 8
-
-
-class RowSide(NamedTuple):
-    """Which side of a tensor counts the rows of the batch, and how many entries each row has there."""
-
-    side: int
-    each: int
-
-
-class Recording:
-    """What the calls of one position returned on some rows.
-
-    Attributes
-    ----------
-    outputs : dict of int to object
-        By the number of the call.
-    """
-
-    def __init__(self) -> None:
-        self.outputs: dict[int, object] = {}
-
-    def forget(self, start: int, calls: Sequence[Call]) -> None:
-        """Forget what calls returned that end at or behind a rank."""
-        self.outputs = {number: one for number, one in self.outputs.items() if calls[number].end < start}
 
 
 class Pass(NamedTuple):
@@ -64,7 +54,7 @@ class Replay:
 
     Parameters
     ----------
-    gated : GatedModel
+    gated : Gated
     features : tensor, shape (B, ...)
         A batch; two and three rows of it are run.
 
@@ -82,7 +72,7 @@ class Replay:
         The model cannot be run on so few rows, or replayed outputs differ from computed ones.
     """
 
-    def __init__(self, gated: GatedModel, features: torch.Tensor) -> None:
+    def __init__(self, gated: Gated, features: torch.Tensor) -> None:
         self.gated = gated
         name = type(gated.model).__name__
         few = features[:FEW]
@@ -90,7 +80,7 @@ class Replay:
         gates = [torch.from_numpy(draw.random(gated.sites.size, dtype=np.float32)).to(features) for _ in range(2)]
         try:
             self.calls = trace(gated, few, gates[0])
-            self.starts = first_changed(gated, few, gates[0], self.calls)
+            self.starts = self._find_starts(few, gates[0])
             self._sides = self._row_sides(features, gates[0])
         except ModelError:
             raise
@@ -98,6 +88,7 @@ class Replay:
             raise ModelError(f"{name} could not be run on {FEW} rows: {brief(error)}") from error
         self._pass: Pass | None = None
         self._pointer = 0
+        self._also: set[int] = set()  # calls that are kept whatever starts there are
         # Calls that work in place on what another call returned are replayed where the outputs say that nothing else sees it.
         for self._is_careful in (False, True):
             self._plan()
@@ -117,6 +108,40 @@ class Replay:
         """Whether copies of the rows can be replayed."""
         return all(number in self._sides for number in self.kept)
 
+    def keep(
+        self, gates: Float32Array, before: Mapping[int, Chosen] | None = None, sites: IntArray | None = None
+    ) -> dict[int, Chosen]:
+        """Return what `use` takes at gates (N,) of all sites; those of other `sites` are as they were in `before`."""
+        return {}
+
+    def use(
+        self,
+        kept: Mapping[int, Chosen],
+        *,
+        sites: IntArray | None = None,
+        gates: tuple[Float32Array, Float32Array] | None = None,
+        start: int = 0,
+        recordings: Sequence[Recording] = (),
+    ) -> None:
+        """Set what runs from now on; inside of `attached`.
+
+        Parameters
+        ----------
+        kept : mapping
+            Of the recorded position.
+        sites : ndarray of int, optional
+            Those that a candidate changes.
+        gates : pair of ndarray, shape (N,), optional
+            Of all sites, before and after.
+        start : int
+            Of the candidate.
+        recordings : sequence of Recording
+            Of all parts of the rows.
+        """
+
+    def _find_starts(self, few: torch.Tensor, gates: torch.Tensor) -> IntArray:
+        return first_changed(self.gated, few, gates, self.calls)
+
     def _row_sides(self, features: torch.Tensor, gates: torch.Tensor) -> dict[int, list[RowSide | None]]:
         """Return the side of each tensor that each call returns; calls are left out where it is not known."""
         if len(features) < MORE:
@@ -127,7 +152,7 @@ class Replay:
         out = {}
         for number, (one, other) in enumerate(zip(self.calls, others, strict=True)):
             pairs = list(zip(tensors_of(one.output), tensors_of(other.output), strict=False))
-            sides = [_row_side(first, second) for first, second in pairs]
+            sides = [row_side(first, second) for first, second in pairs]
             if all(side is None or side.side >= 0 for side in sides):
                 out[number] = sides
         return out
@@ -137,7 +162,7 @@ class Replay:
 
     def _plan(self) -> None:
         """Choose which outputs are kept: of each start the outermost calls that end before it."""
-        kept: set[int] = set()
+        kept = {number for number in self._also if self._can_keep(self.calls[number])}
         for start in sorted(set(self.starts.tolist())):
             number = 0
             while number < len(self.calls):
@@ -164,25 +189,25 @@ class Replay:
             for number in self._order
         ]
 
-    def bytes(self, rows: int) -> dict[int, int]:
-        """Return the memory of each kept output for a batch of so many rows."""
+    def bytes(self, rows: int, dtype: torch.dtype | None = None) -> dict[int, int]:
+        """Return the memory of each kept output for a batch of so many rows, stored in a number type."""
         out = {}
         for number in self.kept:
             tensors = tensors_of(self.calls[number].output)
             sides = self._sides.get(number, [RowSide(0, 1)] * len(tensors))
             out[number] = sum(
-                tensor.numel() * tensor.element_size() * (1 if side is None else max(1, rows // FEW))
+                tensor.numel() * size_of(tensor, dtype) * (1 if side is None else max(1, rows // FEW))
                 for tensor, side in zip(tensors, sides, strict=True)
             )
         return out
 
-    def limit(self, rows: int, most: int) -> None:
+    def limit(self, rows: int, most: int, dtype: torch.dtype | None = None) -> None:
         """Keep at most `most` bytes for a batch of so many rows: the inner calls go first, then the last ones.
 
         A call whose output is not kept is computed again.
         """
         self._plan()
-        sizes = self.bytes(rows)
+        sizes = self.bytes(rows, dtype)
         depth = {
             number: sum(1 for outer in range(number) if outer + self.calls[outer].inside >= number) for number in sizes
         }
@@ -280,14 +305,14 @@ class Replay:
             output = forward(*args, **options)
             if self._pointer == self._behind[place] and under_way.records and number in self.kept:
                 is_written = bool(self.calls[number].writers)
-                under_way.recording.outputs[number] = mapped(output, torch.clone) if is_written else output
+                under_way.recording.put(number, mapped(output, torch.clone) if is_written else output)
             return output
 
         return replayed
 
     def _output(self, number: int, under_way: Pass) -> object:
         """Return what a call has returned, for each copy of the rows; a copy where it is changed in place afterwards."""
-        output = under_way.recording.outputs[number]
+        output = under_way.recording.get(number)
         if under_way.copies > 1:
             return self._repeat(output, number, under_way.copies)
         writers = self.calls[number].writers
@@ -314,15 +339,3 @@ class Replay:
             return tensor if side is None else torch.cat([tensor] * copies, dim=side.side)
 
         return mapped(output, repeated)
-
-
-def _row_side(few: torch.Tensor, more: torch.Tensor) -> RowSide | None:
-    """Return the side of a tensor that counts rows, from its shapes for `FEW` and `MORE` rows; a side of -1 where that is not clear."""
-    if few.shape == more.shape:
-        return None
-    if few.dim() != more.dim():
-        return RowSide(-1, 0)
-    sides = [side for side, (one, other) in enumerate(zip(few.shape, more.shape, strict=True)) if one != other]
-    size, larger = few.shape[sides[0]], more.shape[sides[0]]
-    is_clear = len(sides) == 1 and size * MORE == larger * FEW
-    return RowSide(sides[0], size // FEW) if is_clear else RowSide(-1, 0)

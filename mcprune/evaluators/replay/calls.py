@@ -7,8 +7,9 @@ acts is seen by running the model with other gates, NaN among them, until an out
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,12 +17,25 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from mcprune.models.modes import evaluating
-from mcprune.sites.gates import GatedModel
+from mcprune.sites.site_map import SiteMap
 from mcprune.types import IntArray
 
 Forward = Callable[..., object]
+# Rows of the passes that show the calls, and of the one that shows which side of an output counts the rows.
+FEW, MORE = 2, 3
 PLAIN = (int, float, bool, str, type(None), torch.dtype, torch.device)
 OUTSIDE = -1
+
+
+class Gated(Protocol):
+    """A model whose forward pass takes gates, such as `GatedModel`."""
+
+    model: nn.Module
+    sites: SiteMap
+
+    def __call__(self, x: torch.Tensor, gates: torch.Tensor, *, is_partial: bool = False) -> torch.Tensor:
+        """Return the outputs of rows under gates."""
+        ...
 
 
 @dataclass
@@ -91,7 +105,7 @@ def _version(tensor: torch.Tensor) -> int:
 
 
 @torch.no_grad()
-def trace(gated: GatedModel, features: torch.Tensor, gates: torch.Tensor) -> list[Call]:
+def trace(gated: Gated, features: torch.Tensor, gates: torch.Tensor) -> list[Call]:
     """Return the calls of a forward pass in the order in which they begin; the model's own call is none of them."""
     calls: list[Call] = []
     returned: list[tuple[int, torch.Tensor, int]] = []  # a call, a tensor that it returned, and its version then
@@ -139,20 +153,27 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
     return [one for one in model.modules() if one is not model and not isinstance(one, torch.jit.ScriptModule)]
 
 
-def first_changed(gated: GatedModel, features: torch.Tensor, gates: torch.Tensor, calls: Sequence[Call]) -> IntArray:
+def first_changed(
+    gated: Gated, features: torch.Tensor, gates: torch.Tensor, calls: Sequence[Call], *, without: Collection[int] = ()
+) -> IntArray:
     """Return the rank of the first end at which each group of sites has changed an output, shape (G,); all ends where none has.
 
     Parameters
     ----------
-    gated : GatedModel
+    gated : Gated
     features : tensor, shape (B, ...)
     gates : tensor, shape (N,)
     calls : sequence of Call
         Of a pass over these features under these gates.
+    without : collection of int
+        Numbers of groups that are not tried.
     """
     out = []
-    for group in gated.sites.groups:
+    for number, group in enumerate(gated.sites.groups):
         end = 0 if group.kind == "inputs" else len(calls)
+        if number in without:
+            out.append(end)
+            continue
         # Gates that are compared with a number lose NaN; of gates that are multiplied with zeros only NaN is seen.
         for other in (torch.nan, 1.0 - gates[group.start : group.stop]):
             changed = gates.clone()
@@ -164,7 +185,7 @@ def first_changed(gated: GatedModel, features: torch.Tensor, gates: torch.Tensor
 
 @torch.no_grad()
 def _first_difference(
-    gated: GatedModel, features: torch.Tensor, gates: torch.Tensor, calls: Sequence[Call], most: int
+    gated: Gated, features: torch.Tensor, gates: torch.Tensor, calls: Sequence[Call], most: int
 ) -> int:
     """Return the rank of the first end at which an output differs from that of `calls`, or `most` where none of so many does."""
     begun = ends = 0
@@ -196,3 +217,22 @@ def _same(one: object, other: object) -> bool:
         a.shape == b.shape and bool(torch.isclose(a, b, rtol=0.0, atol=0.0, equal_nan=True).all())
         for a, b in zip(first, second, strict=True)
     )
+
+
+class RowSide(NamedTuple):
+    """Which side of a tensor counts the rows of the batch, and how many entries each row has there."""
+
+    side: int
+    each: int
+
+
+def row_side(few: torch.Tensor, more: torch.Tensor) -> RowSide | None:
+    """Return the side of a tensor that counts rows, from its shapes for `FEW` and `MORE` rows; a side of -1 where that is not clear."""
+    if few.shape == more.shape:
+        return None
+    if few.dim() != more.dim():
+        return RowSide(-1, 0)
+    sides = [side for side, (one, other) in enumerate(zip(few.shape, more.shape, strict=True)) if one != other]
+    size, larger = few.shape[sides[0]], more.shape[sides[0]]
+    is_clear = len(sides) == 1 and size * MORE == larger * FEW
+    return RowSide(sides[0], size // FEW) if is_clear else RowSide(-1, 0)

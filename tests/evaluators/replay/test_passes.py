@@ -8,8 +8,9 @@ from torch import nn
 from transformers_nets import NETS
 
 from mcprune.errors import ModelError
-from mcprune.evaluators.calls import first_changed, trace
-from mcprune.evaluators.replay import Recording, Replay
+from mcprune.evaluators.replay.calls import first_changed, trace
+from mcprune.evaluators.replay.passes import Replay
+from mcprune.evaluators.replay.recording import Recording
 from mcprune.models.modes import evaluating
 from mcprune.sites.gates import GatedModel
 from mcprune.sites.site_map import site_map
