@@ -74,12 +74,12 @@ def measured(model: Any, sites: Any, mask: np.ndarray, data: Any) -> dict[str, f
 
 
 def by_chain(model: Any, dataset: Any, start: np.ndarray, pattern: str, kinds: str, seed: int, epochs: int) -> Any:
-    """Return the chain's mask, and its seconds on the clock and of the processor."""
+    """Return the chain's mask, and its seconds on the clock and of the processor; rows are scaled as those that trained the model."""
     from mcprune.from_mask import refine
 
     began, used = time.monotonic(), time.process_time()
     result = refine(
-        start, dataset, model=model, sites=kinds, pattern=pattern, finetune="none", epochs=epochs, batch_size=BATCH, scale="auto",
+        start, dataset, model=model, sites=kinds, pattern=pattern, finetune="none", epochs=epochs, batch_size=BATCH, scale="unit",
         evaluation_rows=f"{ROWS},early={ROWS}", compare="no", seed=seed, threads=1, progress=False,
     )  # fmt: skip
     return result.mask.support, time.monotonic() - began, time.process_time() - used

@@ -266,6 +266,38 @@ def _rate_and_power(runs: Sequence[Row]) -> str:
     return f"false discovery rate {share(statistics.mean(run['false'] for run in runs), 3)}, power {share(power, 3)}"
 
 
+def prefix_rows() -> str:
+    """Return the table of evaluations a second of a transformer, in multiples of the plain loop."""
+    measured = {row["name"]: row for row in read("prefix")["rows"]}
+    lines = []
+    for name, row in measured.items():
+        if ", --" in name:
+            continue
+        early = next((one for other, one in measured.items() if other.startswith(f"{name}, --early-reject")), None)
+        goal = "" if row["bar"] is None else f"{row['bar']:g}, {'reached' if row['value'] >= row['bar'] else 'missed'}"
+        staged = "" if early is None else f"{early['value']:.1f}"
+        lines.append([name, f"{row['value']:.1f}", f"{row['every_row']:.1f}", staged, goal])
+    head = ["candidates change", "times the plain loop", "without rejection", "`--early-reject .01`", "target"]
+    return table(head, lines)
+
+
+def pattern_rows() -> str:
+    """Return the table of masks with a pattern of weights."""
+    runs = read("patterns")["runs"]
+    lines = []
+    for pattern in dict.fromkeys(run["pattern"] for run in runs if run["pattern"]):
+        cells = [pattern]
+        for way in ("magnitude", "wanda", "chain"):
+            scores = [run["test_accuracy"] for run in runs if (run["pattern"], run["way"]) == (pattern, way)]
+            cells.append(mean(scores))
+        lines.append(cells)
+    dense = [run["test_accuracy"] for run in runs if not run["pattern"]]
+    text = table(
+        ["pattern", "largest weights", "weight times norm of its input (Wanda)", "chain, from the better one"], lines
+    )
+    return f"{text}\nTest accuracy; {seeds(len(dense))}, dense {mean(dense)}.\n"
+
+
 def _made(build: Callable[[], firmware_rows.Table]) -> Callable[[], str]:
     return lambda: table(*build())
 
@@ -276,6 +308,7 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/benchmarks.md", "images"): image_rows,
     ("docs/benchmarks.md", "digits"): digits_text,
     ("docs/choosing-delta-and-temperature.md", "moves"): move_rows,
+    ("docs/deep-models.md", "prefix"): prefix_rows,
     ("docs/error-rate.md", "fdr"): error_rates,
     ("docs/other-tools.md", "mnist"): lambda: peer_rows("mnist"),
     ("docs/other-tools.md", "fashion"): lambda: peer_rows("fashion-mnist"),
