@@ -55,10 +55,12 @@ class Parser(argparse.ArgumentParser):
         Raises
         ------
         ConfigError
-            An unknown option (with the nearest right one), a missing value, an argument too many.
+            An unknown option (with the nearest right one), a missing value, an argument too many, an empty `--out`.
         """
         namespace, left = self.parse_known_args(self._joined(arguments))
         if not left:
+            if isinstance(out := getattr(namespace, "out", None), str) and not out.strip():
+                raise ConfigError("--out is empty. Name where to write.")
             return namespace
         for text in left:
             if text.startswith("-") and text not in ("-", "--"):

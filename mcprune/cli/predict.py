@@ -16,6 +16,7 @@ from mcprune.cli.parser import MODEL_HELP, Parser, own_model
 from mcprune.data.formats.reading import TextOptions
 from mcprune.errors import FolderError
 from mcprune.report.terminal import write
+from mcprune.storage.layout import free_file
 from mcprune.types import AnyArray
 
 HEADER = ("row", "prediction", "probability")
@@ -89,7 +90,7 @@ def predict_rows(
     DataError
         A file that cannot be read, or rows that do not fit the model.
     """
-    target = None if out is None else _target(out, force=force)
+    target = None if out is None else free_file(out, "predictions.csv", force=force)
 
     from mcprune.data.new_rows import read_rows
     from mcprune.storage.pruned_model import load
@@ -143,19 +144,6 @@ def write_numbers(stream: TextIO, predictions: AnyArray, names: Sequence[str]) -
     writer.writerow((ROW, *(HEADER[1:2] if len(names) == 1 else names)))
     table = predictions.reshape(len(predictions), -1)
     writer.writerows((row, *(f"{value:.9g}" for value in values)) for row, values in enumerate(table.tolist()))
-
-
-def _target(out: str, *, force: bool) -> Path:
-    path = Path(out)
-    if path.is_dir():
-        raise FolderError(f"--out {out!r} is a folder. Name a file, such as {str(path / 'predictions.csv')!r}.")
-    if path.exists() and not force:
-        raise FolderError(f"--out {out!r} exists already. Choose another name, or add --force to replace it.")
-    if not path.parent.is_dir():
-        raise FolderError(
-            f"--out {out!r}: there is no folder {str(path.parent)!r}. Create it, or choose another place."
-        )
-    return path
 
 
 def _write_file(path: Path, text: str) -> None:

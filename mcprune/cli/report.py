@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mcprune.cli.parser import Parser
-from mcprune.errors import ConfigError, FolderError
-from mcprune.storage.layout import REPORT
+from mcprune.errors import ConfigError
+from mcprune.storage.layout import REPORT, free_file
 
 DESCRIPTION = (
     "Write one HTML page of a run that needs no network: the result in a sentence, the kept sites, accuracies with error bars, ROC "
@@ -60,7 +60,7 @@ def write_report(folder: str, others: Sequence[str] = (), *, out: str | None = N
     ConfigError
         A folder that is named twice.
     """
-    target = Path(folder) / REPORT if out is None else _target(out, force=force)
+    target = Path(folder) / REPORT if out is None else free_file(out, REPORT, force=force)
     folders = [folder, *others]
     seen: set[Path] = set()
     for name in folders:
@@ -93,14 +93,3 @@ def write_report(folder: str, others: Sequence[str] = (), *, out: str | None = N
     costs = {name: footprints(run.folder, run.started, run.done) for name, run in runs.items() if run.done is not None}
     write_page(target, runs, {name: feature_names(run) for name, run in runs.items()}, costs)
     return target
-
-
-def _target(out: str, *, force: bool) -> Path:
-    path = Path(out)
-    if path.is_dir():
-        raise FolderError(f"--out {out!r} is a folder. Name a file, such as {str(path / REPORT)!r}")
-    if path.exists() and not force:
-        raise FolderError(f"--out {out!r} exists already. Choose another name, or add --force to replace it")
-    if not path.parent.is_dir():
-        raise FolderError(f"--out {out!r}: there is no folder {str(path.parent)!r}. Make it, or choose another place")
-    return path

@@ -27,7 +27,7 @@ from mcprune.firmware.network_files import is_network, load_network
 from mcprune.firmware.rounding import round_mlp
 from mcprune.random import Stream, generator
 from mcprune.storage.event_log import read_result
-from mcprune.storage.layout import CONFIG, ENDINGS, EXPORT
+from mcprune.storage.layout import CONFIG, ENDINGS, EXPORT, check_writable, free_file
 from mcprune.storage.pruned_model import PrunedModel, load_described
 from mcprune.surgery.model_files import DESCRIPTION, WEIGHTS
 from mcprune.types import AnyArray, Float32Array
@@ -217,16 +217,11 @@ def _target(source: Source, to: str, out: str | os.PathLike[str] | None, *, forc
         assert target is not None
         if target == source.folder:
             return target  # it is there already: it was read
+        check_writable(target)
         taken = [target / name for name in (WEIGHTS, DESCRIPTION) if (target / name).exists()]
     else:
-        target = Path(out) if out is not None else (source.folder or Path()) / (EXPORT + ENDINGS[to])
-        if target.is_dir():
-            raise FolderError(
-                f"--out {str(target)!r} is a folder; name a file, such as {str(target / (EXPORT + ENDINGS[to]))!r}"
-            )
-        if not target.parent.is_dir():
-            raise FolderError(f"there is no folder {str(target.parent)!r}; make it, or choose another --out")
-        taken = [target] if target.exists() else []
+        name = EXPORT + ENDINGS[to]
+        return free_file(out if out is not None else (source.folder or Path()) / name, name, force=force)
     if taken and not force:
         raise FolderError(f"{str(taken[0])!r} exists already; choose another --out, or add --force to replace it")
     return target

@@ -18,12 +18,13 @@ from mcprune.errors import FolderError, McpruneError
 from mcprune.firmware.fixed_point import FixedFormat, Overflow, Rounding
 from mcprune.firmware.network import FixedLayer, FixedNetwork, Origin
 from mcprune.storage.atomic import write_whole
+from mcprune.storage.layout import NETWORK
 from mcprune.types import AnyArray, JsonObject
 
 FORMAT = "mcprune-fixed-network"
 VERSION = 1
 NUMBERS = "network.safetensors"
-DESCRIPTION = "network.json"
+DESCRIPTION = NETWORK
 
 
 def save_network(network: FixedNetwork, folder: str | os.PathLike[str]) -> None:

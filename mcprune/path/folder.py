@@ -21,7 +21,16 @@ from mcprune.report.path_view import write_path_page
 from mcprune.session.build.dataset import load_dataset
 from mcprune.storage.atomic import write_whole
 from mcprune.storage.events import plain
-from mcprune.storage.layout import EVENTS, MASK, PATH_CURVE, PATH_LEVELS, PATH_UNFINISHED, RESULT, read_json
+from mcprune.storage.layout import (
+    EVENTS,
+    MASK,
+    PATH_CURVE,
+    PATH_LEVELS,
+    PATH_UNFINISHED,
+    RESULT,
+    check_writable,
+    read_json,
+)
 from mcprune.storage.layout import REQUEST as RUN_REQUEST
 from mcprune.storage.path_curve import Curve
 
@@ -47,10 +56,9 @@ def check_path_folder(folder: Path, *, force: bool) -> None:
     Raises
     ------
     FolderError
-        The folder is not empty, or is a file.
+        The folder is not empty, is a file, or cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise FolderError(f"{str(folder)!r} is a file. Choose another --out.")
+    check_writable(folder)
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     if names and not force:
         resume = f", or continue it: mcprune resume {folder}" if is_unfinished(folder) else ""

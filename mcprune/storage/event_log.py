@@ -30,7 +30,7 @@ from mcprune.storage.events import (
     Scored,
     Stopped,
 )
-from mcprune.storage.layout import EVENTS, REQUEST, RESULT, of_path, read_json
+from mcprune.storage.layout import EVENTS, REQUEST, RESULT, in_place_of_run, read_json
 from mcprune.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def read_log(folder: str | Path) -> EventLog:
                 f"the run in {str(folder)!r} has no finished block yet: it waits before its first one, or was cut off there. "
                 f"In that case mcprune resume {shlex.quote(str(folder))} continues it"
             ) from None
-        if text := of_path(path):
+        if text := in_place_of_run(path):
             raise FolderError(text) from None
         raise FolderError(
             f"{str(folder)!r} has no {EVENTS}, so it is not the folder of a run. Give the folder of a run, such as runs/digits"

@@ -17,6 +17,7 @@ CLASSIFIERS = "classifiers.safetensors"  # the classifiers of the search, by whi
 SAMPLES, SAMPLES_SUMMARY = "samples.safetensors", "samples.json"  # of `mcprune sample`
 REPORT = "report.html"  # of `mcprune report`
 PATH_CURVE, PATH_LEVELS = "path.json", "levels"  # of `mcprune path`: its levels are runs
+NETWORK = "network.json"  # of a fixed-point network
 PATH_UNFINISHED = "unfinished"  # folder of the finished parts of a path, until its end
 # Of `mcprune export` without a name: a replaced run takes these along.
 EXPORT, ENDINGS = "small", {"safetensors": "", "torch": ".pt2", "onnx": ".onnx", "c": ".h"}
@@ -49,12 +50,7 @@ def check_free(path: Path, *, force: bool) -> None:
         The folder is not empty (without `force`), has files that no run wrote (with `force`), is a file, or cannot be
         written.
     """
-    try:
-        path.exists()
-    except (OSError, ValueError) as error:
-        raise FolderError(
-            f"{str(path)[:80]!r} is not a possible name for a folder ({error}). Choose another --out."
-        ) from None
+    check_writable(path)
     # A kill at the first write leaves a part of one file, which counts as nothing.
     if path.is_dir() and {entry.name for entry in path.iterdir()} - {entry.name for entry in stale_files(path)}:
         if not force:
@@ -68,15 +64,66 @@ def check_free(path: Path, *, force: bool) -> None:
                 f"the folder {str(path)!r} has {foreign[0]!r}, which no run wrote, so --force does not replace it. "
                 "Choose another --out."
             )
-    elif path.exists() and not path.is_dir():
-        raise FolderError(f"{str(path)!r} is a file. Choose another --out.")
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a folder that cannot be created or written; nothing is written, and what it holds does not matter.
+
+    A command that writes at its end calls this before it begins.
+
+    Raises
+    ------
+    FolderError
+        It is a file or lies below one, its name is not possible, or it cannot be written.
+    """
+    _check_name(path)
     parent = path
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir():
-        raise FolderError(f"{str(parent)!r} is a file, so {str(path)!r} cannot be created. Choose another --out.")
+        below = "" if parent == path else f", so {str(path)!r} cannot be created"
+        raise FolderError(f"{str(parent)!r} is a file{below}. Choose another --out.")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise FolderError(f"the folder {str(parent)!r} cannot be written. Choose another --out.")
+
+
+def free_file(out: str | os.PathLike[str], name: str, *, force: bool) -> Path:
+    """Return the path of a file that is to be written; nothing is written.
+
+    Parameters
+    ----------
+    out : path
+    name : str
+        Of such a file, for the message where `out` is a folder.
+    force : bool
+        It may be replaced.
+
+    Raises
+    ------
+    FolderError
+        It is a folder, exists (without `force`), or lies in a folder that is missing or cannot be written.
+    """
+    path = Path(out)
+    if not path.name:
+        raise FolderError(f"{str(out)!r} names no file. Name one with --out, such as {name!r}.")
+    _check_name(path)
+    if path.is_dir():
+        raise FolderError(f"{str(out)!r} is a folder. Name a file with --out, such as {str(path / name)!r}.")
+    if not path.parent.is_dir():
+        raise FolderError(f"there is no folder {str(path.parent)!r}. Create it, or choose another --out.")
+    check_writable(path.parent)
+    if path.exists() and not force:
+        raise FolderError(f"{str(path)!r} exists already. Choose another --out, or add --force to replace it.")
+    return path
+
+
+def _check_name(path: Path) -> None:
+    try:
+        path.exists()
+    except OSError as error:
+        raise FolderError(
+            f"the name {path.name[:40]!r} is not possible ({error.strerror}). Choose another --out."
+        ) from None
 
 
 def restore_replaced(path: Path) -> None:
@@ -109,6 +156,21 @@ def of_path(path: Path) -> str:
     )
 
 
+def of_network(path: Path) -> str:
+    """Return what takes the folder of a fixed-point network where a run is wanted; empty where it is none."""
+    if not (path / NETWORK).is_file():
+        return ""
+    return (
+        f"{str(path)!r} holds a network in fixed point and no run. mcprune inspect, report, polish and export take it, and so does "
+        "load_network in Python (docs/firmware.md)."
+    )
+
+
+def in_place_of_run(path: Path) -> str:
+    """Return what a folder without a run has instead, in words; empty where that is nothing."""
+    return of_path(path) or of_network(path)
+
+
 def read_json(folder: str | Path, name: str) -> JsonObject:
     """Return one of a run's JSON files.
 
@@ -123,7 +185,7 @@ def read_json(folder: str | Path, name: str) -> JsonObject:
     try:
         value = json.loads((path / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if text := of_path(path):
+        if text := in_place_of_run(path):
             raise FolderError(text) from None
         raise FolderError(f"{str(folder)!r} has no {name}: it holds no finished run. Run again.") from None
     except (OSError, ValueError, RecursionError) as error:

@@ -23,7 +23,7 @@ from mcprune.models.adapters import Adapter, adapted, field_from, unwrapped
 from mcprune.models.layers import Scatter
 from mcprune.sites.site_map import site_map
 from mcprune.sites.weights import hold_zeros
-from mcprune.storage.layout import CONFIG, MASK, read_json
+from mcprune.storage.layout import CONFIG, MASK, in_place_of_run, read_json
 from mcprune.surgery.model_files import DESCRIPTION, ModelContent, is_custom_model, load_model
 from mcprune.surgery.trial import cuttable_sites
 from mcprune.training.classifiers import shrunken
@@ -263,6 +263,9 @@ def load_described(folder: str | Path, model: nn.Module | None = None) -> tuple[
     """Return what `load` does, and the content of model.json; errors as `load`."""
     if model is not None and not isinstance(model, nn.Module):
         raise ConfigError(f"model is a {type(model).__name__}; give a torch nn.Module, or leave it out")
+    path = Path(folder)
+    if not (path / DESCRIPTION).exists() and (text := in_place_of_run(path)):
+        raise FolderError(text)
     code = None if model is None or not is_custom_model(folder) else _cut_like(folder, model)
     model, description = load_model(folder, code)
     try:

@@ -12,7 +12,7 @@ from mcprune.errors import ConfigError, FolderError, McpruneError
 from mcprune.report.terminal import Output, choose, write
 from mcprune.session.interrupt import deferred_signals
 from mcprune.storage.events import plain
-from mcprune.storage.layout import check_free, read_json
+from mcprune.storage.layout import check_free, check_writable, read_json
 from mcprune.studies.claims import Claim, print_claims, summary
 from mcprune.types import JsonObject
 
@@ -156,10 +156,14 @@ def study_folder(out: str | None, default: str) -> Path:
     ------
     ConfigError
         An empty name.
+    FolderError
+        It cannot be written.
     """
     if out is not None and not out.strip():
         raise ConfigError(f"--out is empty. Name a folder, or leave it out for {default}")
-    return Path(default if out is None else out)
+    root = Path(default if out is None else out)
+    check_writable(root)
+    return root
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:

@@ -103,6 +103,32 @@ def test_pause_step_temperature_and_stop_by_its_requests():
         page.change({"temperature": 0.0})
 
 
+@pytest.mark.browser
+@pytest.mark.slow
+def test_the_filled_page_has_no_words_of_masks_and_sites(browser):
+    settings, splits = settings_of(40, "luts"), splits_of()
+    with PolishPage("made", settings, splits, port=0) as page:
+        result = polish(start_network(), splits, settings, on_block=page.on_block, steer=page.steer)
+        page.done(result)
+        view = browser.new_page(viewport={"width": 1280, "height": 1000})
+        view.goto(page.server.address)
+        view.wait_for_selector("#result table")
+        view.locator("#more > summary").click()
+        view.wait_for_selector("#sites .scatterlayer .trace")
+        view.wait_for_selector("#losses .scatterlayer .trace")
+        text = view.locator("body").inner_text()
+        drawn = view.evaluate("[...document.querySelectorAll('svg text')].map((one) => one.textContent)")
+        labels = view.evaluate(
+            "[...document.querySelectorAll('[aria-label]')].filter((one) => one.offsetParent).map((one) => one.getAttribute('aria-label'))"
+        )
+        view.close()
+    words = " ".join([text, *drawn, *labels])
+    assert "network" in text
+    assert {"cost", "budget", "luts"} <= set(drawn)
+    for word in ("mask", "site", "L_tot", "n(t)", "pruner", "gate"):
+        assert word not in words.replace("mitigate", ""), word
+
+
 def until(is_so, seconds=600.0):
     end = time.monotonic() + seconds
     while not is_so():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mcprune.config.options import option
 from mcprune.config.schema import Config, make_config
 from mcprune.errors import ConfigError, FolderError
+from mcprune.storage.layout import check_writable
 
 if TYPE_CHECKING:
     from mcprune.cli.firmware.start import Start
@@ -58,6 +59,7 @@ def run_digits(options: dict[str, object], unit: object, *, quiet: bool, json: b
     name: Unit = "digits" if unit is None else unit  # type: ignore[assignment]  # checked by the settings
     settings = PolishSettings(int(str(keep)), name, PROPOSALS, seed=config.seed())
     out = config.folder()
+    check_writable(out)
     if is_network(out) and not config.replaces():
         raise FolderError(f"{str(out)!r} holds a network already. Choose another --out, or --force to replace it.")
     polish_start(_start(config, settings.budget, settings.unit, out), settings, objective, out, Screen(quiet, json))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mcprune.cli.parser import Parser
 from mcprune.errors import ConfigError, FolderError
 from mcprune.report.terminal import choose as choose_output
+from mcprune.storage.layout import check_writable
 
 if TYPE_CHECKING:
     from mcprune.firmware.qat.choose import Choice
@@ -74,8 +75,9 @@ def quantize(arguments: list[str]) -> int:
     if options.budget_in not in UNITS:
         raise ConfigError(f"--budget-in {options.budget_in} is no unit. Choose one of {', '.join(UNITS)}.")
     out = Path(options.out)
+    check_writable(out)
     if is_network(out) and not options.force:
-        raise FolderError(f"{str(out)!r} holds a network already; choose another --out, or add --force to replace it")
+        raise FolderError(f"{str(out)!r} holds a network already. Choose another --out, or add --force to replace it.")
     config = make_config(data=options.data, hidden=options.hidden, seed=options.seed)
     settings = config.data_settings()
     data = load(settings.source, target=options.target)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcprune.cli.arguments import run_options, run_parser
@@ -16,7 +15,7 @@ from mcprune.config.schema import make_config
 from mcprune.errors import ConfigError
 from mcprune.report.terminal import choose, write
 from mcprune.report.text import wrapped
-from mcprune.studies.base import Results
+from mcprune.studies.base import Results, study_folder
 from mcprune.studies.sweep import vary
 from mcprune.studies.sweep.table import best_trials, cells, command, header, summary
 
@@ -103,7 +102,7 @@ def sweep(arguments: list[str]) -> int:
     for seed in seeds:
         config = make_config(**options, seed=seed)
     varied = vary.read_all(own.vary, options)
-    root = Path(str(out) if out else f"sweeps/{config.data_name()}")
+    root = study_folder(None if out is None else str(out), f"sweeps/{config.data_name()}")
     from mcprune.studies.sweep.study import import_optuna
 
     import_optuna()  # before torch and the data are waited for

@@ -210,7 +210,7 @@
 
   function showScores() {
     if (!scores.length) { $("result").replaceChildren(); return; }
-    const columns = [["mask", (score) => score.name], ["sites", (score) => count(score.kept)],
+    const columns = [[run.is_digits ? "network" : "mask", (score) => score.name], [run.is_digits ? run.unit : "sites", (score) => count(score.kept)],
       [`${run.is_weighted ? "weighted test" : "test"} ${measure()}`, (score) => fixed(score.accuracy, 4)]];
     if (run.task === "regression") columns.push(["RMSE", (score) => figure(score.rmse)], ["MAE", (score) => figure(score.mae)]);
     if (run.objective) columns.push([run.objective, (score) => fixed(score.objective, 4)]);

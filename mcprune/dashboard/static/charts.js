@@ -27,6 +27,7 @@ const Charts = (() => {
   let histogram = [];
   let marks = [];
   let unit = "proposals";
+  let names = {}; // of curves and axes, where a run has words of its own
   const dirty = new Set();
   const seen = new Set();
   const urgent = new Set(ORDER); // not drawn yet, or in other colours: at once
@@ -62,7 +63,7 @@ const Charts = (() => {
     const lines = (LINES[id] || Object.keys(series.columns).filter((name) => name.startsWith("move "))
       .map((name, place) => [name, name.slice(5), place % 6 + 1])).filter(([name]) => isWorthALine(id, name));
     return lines.map(([name, title, hue]) => ({
-      type: "scatter", mode: id === "validation" && shareRange().range ? "lines+markers" : "lines", marker: { size: 4 }, name: title, x: series.columns[id === "activity" ? "seconds" : "x"] || [], y: series.columns[name] || [],
+      type: "scatter", mode: id === "validation" && shareRange().range ? "lines+markers" : "lines", marker: { size: 4 }, name: names[title] || title, x: series.columns[id === "activity" ? "seconds" : "x"] || [], y: series.columns[name] || [],
       ...(name === "decision_rate" ? { yaxis: "y2" } : id === "activity" && name === "loss" ? { yaxis: "y3" } : {}),
       // The first line is wide and lies under the others: where they agree it shows as an edge.
       line: { width: isBed(id, hue, lines) ? 4 : 1.6, color: colour(`--c${hue}`), dash: name === "target" ? "dot" : "solid" },
@@ -102,6 +103,11 @@ const Charts = (() => {
     };
   }
 
+  function titled(id) {
+    const text = names[AXES[id]?.title?.text];
+    return text ? { title: { text } } : {};
+  }
+
   function layout(id) {
     const axis = { gridcolor: colour("--grid"), zerolinecolor: colour("--grid"), linecolor: colour("--line"), automargin: true };
     const isBars = id === "histogram";
@@ -112,7 +118,7 @@ const Charts = (() => {
       showlegend: !isBars && (id === "acceptance" || (LINES[id] || []).length > 1),
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
       xaxis: { ...axis, title: { text: isBars ? "gate" : id === "activity" ? "seconds" : unit, standoff: 6 }, nticks: 6, ...(isBars ? { range: [0, 1] } : {}), ...(id === "activity" ? { anchor: "y3" } : {}) },
-      yaxis: { ...axis, nticks: id === "activity" ? 4 : 6, ...AXES[id], ...(id === "losses" ? lossRange() : isBars ? barRange() : id === "validation" ? shareRange() : {}) },
+      yaxis: { ...axis, nticks: id === "activity" ? 4 : 6, ...AXES[id], ...titled(id), ...(id === "losses" ? lossRange() : isBars ? barRange() : id === "validation" ? shareRange() : {}) },
       ...(id === "activity" ? {
         yaxis2: { ...axis, overlaying: "y", side: "right", rangemode: "tozero", showgrid: false, nticks: 4 },
         yaxis3: { ...axis, domain: [0, 0.44], anchor: "x", ...lossRange(), nticks: 4 },
@@ -187,6 +193,7 @@ const Charts = (() => {
     add(latest) { cameAt = performance.now(); append(latest.figures); histogram = latest.histogram; all(); },
     histogram(bins) { histogram = bins; all(); },
     unit(name) { unit = name; all(); },
+    rename(words) { names = words; all(); },
     marks(steps) { marks = steps.slice(-60); all(); },
     length: () => (series.columns.x || []).length,
     rows: () => series.rows,

@@ -25,10 +25,12 @@ from mcprune.exporters.firmware.qonnx import run_qonnx, write_qonnx
 from mcprune.exporters.firmware.rows import InputRows
 from mcprune.exporters.writers import Export
 from mcprune.firmware.network import FixedNetwork
+from mcprune.storage.layout import check_writable, free_file
 from mcprune.types import IntArray
 
 ENDINGS = {"c": ".h", "alkaid": "-verilog", "hls4ml": "-hls4ml", "qonnx": ".qonnx.onnx"}
 FORMATS = tuple(ENDINGS)
+PROJECTS = {"alkaid": "metadata.json", "hls4ml": "hls4ml_config.yml"}  # formats that are folders: a file that each has
 
 Writer = Callable[[FixedNetwork, Path, InputRows], tuple[str, ...]]
 
@@ -63,7 +65,7 @@ def export_network(
     """
     if to not in FORMATS:
         raise ConfigError(f"to={to!r} is no format of fixed-point networks; choose one of {', '.join(FORMATS)}")
-    with _replaced(target, force=force) as part:
+    with _replaced(to, target, force=force) as part:
         words = WRITERS[to](network, part, rows)
     return Export(to, target, len(rows.inputs), rows.origin, 0.0, 1.0, (*notes, *words), {})
 
@@ -126,12 +128,9 @@ WRITERS: dict[str, Writer] = {
 
 
 @contextmanager
-def _replaced(target: Path, *, force: bool) -> Iterator[Path]:
+def _replaced(to: str, target: Path, *, force: bool) -> Iterator[Path]:
     """Yield a name in a new folder beside the target; what stands there replaces the target at the end of the block."""
-    if target.exists() and not force:
-        raise FolderError(f"{str(target)!r} exists already; choose another --out, or add --force to replace it")
-    if not target.parent.is_dir():
-        raise FolderError(f"there is no folder {str(target.parent)!r}; make it, or choose another --out")
+    _check_free(to, target, force=force)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as name:
             part = Path(name) / target.name
@@ -143,3 +142,18 @@ def _replaced(target: Path, *, force: bool) -> Iterator[Path]:
         raise FolderError(
             f"{str(target)!r} cannot be written: {error.strerror or error}; choose another --out"
         ) from None
+
+
+def _check_free(to: str, target: Path, *, force: bool) -> None:
+    """Refuse a target that exists (without `force`), cannot be written, or is a folder that no such export wrote."""
+    if to not in PROJECTS or not target.is_dir():
+        free_file(target, f"network{ENDINGS[to]}", force=force)
+        return
+    check_writable(target.resolve().parent)
+    if not (target / PROJECTS[to]).is_file():
+        raise FolderError(
+            f"{str(target)!r} is a folder that --to {to} did not write. Choose another --out, such as "
+            f"{str(target / f'network{ENDINGS[to]}')!r}."
+        )
+    if not force:
+        raise FolderError(f"{str(target)!r} exists already. Choose another --out, or add --force to replace it.")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mcprune.data.prepare import Splits
-from mcprune.errors import ConfigError
+from mcprune.errors import ConfigError, ModelError, NumericalError, brief
 from mcprune.firmware.classes import check_classes
 from mcprune.firmware.counting.costs import Costs, Unit, costs
 from mcprune.firmware.dead import remove_dead
@@ -16,6 +16,8 @@ from mcprune.firmware.network import FixedNetwork, Origin
 from mcprune.firmware.qat.convert import check_equal, to_fixed
 from mcprune.firmware.qat.fit import Snapshot, Training, train_rounded
 from mcprune.types import AnyArray, FloatArray, IntArray
+
+WORSE = 3.0  # times the loss of equal probabilities: a training whose best network is worse has diverged
 
 
 class Choice(NamedTuple):
@@ -46,6 +48,8 @@ def train_choices(splits: Splits, settings: Training) -> list[Choice]:
     ------
     ConfigError
         Settings out of their ranges, no validation rows, rows with weights, or targets that are numbers.
+    NumericalError
+        The training diverged.
     """
     check_classes(splits)
     if splits.is_weighted:
@@ -55,7 +59,14 @@ def train_choices(splits: Splits, settings: Training) -> list[Choice]:
     width = splits.n_inputs
     origin = Origin(np.arange(width), width, splits.names, splits.labels, splits.scaler)
     train, validation = ((rows.features, rows.targets) for rows in (splits.train, splits.validation))
-    return make_choices(train_rounded(train, validation, settings, classes=splits.n_classes), origin, validation)
+    choices = make_choices(train_rounded(train, validation, settings, classes=splits.n_classes), origin, validation)
+    least, even = min(one.loss for one in choices), float(np.log(splits.n_classes))
+    if least > WORSE * even:
+        raise NumericalError(
+            f"The training diverged: the least validation loss of its networks is {least:.4g}, where equal probabilities of the "
+            f"{splits.n_classes} classes have {even:.4g}. Choose a lower learning rate."
+        )
+    return choices
 
 
 def make_choices(front: Sequence[Snapshot], origin: Origin, validation: tuple[AnyArray, IntArray]) -> list[Choice]:
@@ -72,7 +83,14 @@ def make_choices(front: Sequence[Snapshot], origin: Origin, validation: tuple[An
     choices = []
     features, targets = validation
     for snapshot in front:
-        whole = to_fixed(snapshot.model, origin)
+        try:
+            whole = to_fixed(snapshot.model, origin)
+        except ModelError as error:
+            cause = brief(error).partition(". ")[0]
+            raise NumericalError(
+                f"The training diverged: numbers of its network of epoch {snapshot.epoch} are too large ({cause}). Choose a lower "
+                "learning rate."
+            ) from None
         check_equal(snapshot.model, whole, features)
         network = remove_dead(whole)
         losses, is_right = row_losses(network, features, targets)

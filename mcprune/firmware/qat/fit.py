@@ -161,8 +161,7 @@ def _snapshots(
             torch.autograd.backward(loss)
             optimizer.step()
             model.clip_bits()
-        if not bool(torch.isfinite(loss)):
-            raise NumericalError(f"The loss became {loss.item()} in epoch {epoch}. Choose a lower learning rate.")
+            _check_finite(model, loss, epoch)
         if epoch % settings.every == 0 or epoch == settings.epochs:
             yield _snapshot(model, features, checked, epoch)
 
@@ -182,6 +181,17 @@ def make_rounded(features: torch.Tensor, classes: int, settings: Training) -> Ro
 def penalty_schedule(settings: Training) -> FloatArray:
     """Return the penalty of each epoch."""
     return np.geomspace(*settings.penalty, settings.epochs)
+
+
+@torch.no_grad()
+def _check_finite(model: RoundedMLP, loss: torch.Tensor, epoch: int) -> None:
+    """Refuse numbers that the next step cannot round."""
+    total = loss + model.numbers.sum() + model.number_bits.sum() + model.signal_bits.sum()
+    if not math.isfinite(total.item()):
+        raise NumericalError(
+            f"The training diverged in epoch {epoch}: the loss or a number of the network is not finite any more. Choose a lower "
+            "learning rate."
+        )
 
 
 @torch.no_grad()

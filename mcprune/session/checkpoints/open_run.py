@@ -19,7 +19,17 @@ from mcprune.storage.checkpoint import read_checkpoint
 from mcprune.storage.event_log import parse_event, parse_events
 from mcprune.storage.events import Event, Progress, RunDone, Stopped
 from mcprune.storage.folder import Mark, RunFolder
-from mcprune.storage.layout import CHECKPOINT, EVENTS, OLDER, REQUEST, RESULT, read_json, restore_replaced, stale_files
+from mcprune.storage.layout import (
+    CHECKPOINT,
+    EVENTS,
+    OLDER,
+    REQUEST,
+    RESULT,
+    in_place_of_run,
+    read_json,
+    restore_replaced,
+    stale_files,
+)
 from mcprune.types import JsonObject
 
 
@@ -133,6 +143,8 @@ def _request(path: Path) -> JsonObject:
             raise FolderError(
                 f"The run in {str(path)!r} is finished, so there is nothing to resume. See mcprune show {path}."
             )
+        if text := in_place_of_run(path):
+            raise FolderError(text)
         raise FolderError(
             f"{str(path)!r} has no {REQUEST}, so there is no run to resume. Give another folder, or run again."
         )

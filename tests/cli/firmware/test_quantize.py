@@ -99,3 +99,26 @@ def test_options_that_change_nothing_of_a_fixed_point_network_are_refused(folder
     assert main(["export", str(folder), "--to", "c", *options, "--out", str(out)]) == 2
     assert f"{options[0].lstrip('-')} is not for a fixed-point network" in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("rate", ["1e3", "1e9", "1e15", "1e30"])
+@pytest.mark.parametrize("command", [["quantize"], ["run", "--sites", "digits", "--keep", "20"]])
+def test_a_training_that_diverges_is_one_error(table, tmp_path, capsys, command, rate):
+    out = tmp_path / "n"
+    sized = ["--hidden", "8", "--epochs", "12", "--learning-rate", rate]
+    assert main([*command, "--data", str(table), *sized, "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("mcprune: error: The training diverged")
+    assert error.endswith("Choose a lower learning rate.\n")
+    assert len(error.splitlines()) == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "command", [["predict", "{net}", "{table}"], ["show", "{net}"], ["sample", "{net}"], ["resume", "{net}"]]
+)
+def test_commands_for_runs_say_what_its_folder_is(folder, table, capsys, command):
+    assert main([text.format(net=folder, table=table) for text in command]) == 2
+    error = capsys.readouterr().err
+    assert "holds a network in fixed point" in error
+    assert "mcprune inspect, report, polish and export take it" in error
