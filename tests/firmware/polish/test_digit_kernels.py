@@ -8,9 +8,10 @@ from digit_chains import assert_exact, some_chain
 
 from mcprune.errors import ModelError
 from mcprune.firmware.counting.costs import UNITS, costs
+from mcprune.firmware.counting.solver import MOST_WEIGHT
 from mcprune.firmware.csd import count_digits, signed_digits
 from mcprune.firmware.polish.engine import digit_kernels as kernels
-from mcprune.firmware.polish.engine.arrays import network_of
+from mcprune.firmware.polish.engine.arrays import make_net, network_of
 from mcprune.firmware.polish.engine.chain import Chain, Walk
 
 SHAPES = [(6, 5, 4, 3), (4, 3), (5, 7, 2), (3, 4, 4, 4, 2)]
@@ -116,3 +117,16 @@ def test_a_network_whose_accumulators_leave_30_bits_is_refused():
     wide = replace(last, bias=last.bias + kernels.MOST_REACH)
     with pytest.raises(ModelError, match="holds them in 30 bits"):
         Chain(chain.network.but(layers=(*others, wide)), chain.data, chain.unit, 0)
+
+
+@pytest.mark.parametrize(
+    ("largest", "powers"), [(1, 2), (2**10, 12), (2**21, 23), (2**22, 23), (2**23 - 1, 23), (2**24 - 1, 24)]
+)
+def test_no_weight_grows_beyond_what_the_solver_takes(largest, powers):
+    chain = some_chain(6)
+    first, *others = chain.network.layers
+    weight = np.minimum(np.abs(first.weight), 1)
+    weight[0, 0] = largest
+    net = make_net(chain.network.but(layers=(replace(first, weight=weight), *others)))
+    assert net.layers[0, kernels.POWERS] == powers
+    assert MOST_WEIGHT > 2**23

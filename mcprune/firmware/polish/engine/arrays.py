@@ -18,7 +18,8 @@ from mcprune.firmware.polish.engine.digit_kernels import Net, Rows, Scratch
 from mcprune.types import Float32Array, IntArray
 
 MOST_BIAS = 28  # largest power of two that a move adds to a bias
-SPARE_POWERS = 1  # a weight may grow by so many bits beyond the largest of its layer
+SPARE_POWERS = 1  # a weight may grow by so many bits beyond the largest of its layer, in each block,
+MOST_POWER = 23  # up to this one: alkaid's solver takes weights in float32, below 2^24
 
 
 class DigitState(NamedTuple):
@@ -127,7 +128,8 @@ def _layer_table(network: FixedNetwork) -> IntArray:
     table, at, unit, signal = [], 0, 0, 0
     for layer, (inputs, outputs) in zip(network.layers, pairwise(network.widths), strict=True):
         largest = int(np.abs(layer.weight).max(initial=1))
-        powers = int(bit_length(np.array([largest]))[0]) + SPARE_POWERS
+        bits = int(bit_length(np.array([largest]))[0])
+        powers = max(min(bits + SPARE_POWERS, MOST_POWER), bits)
         table.append([at, unit, signal, powers])
         at, unit, signal = at + inputs * outputs, unit + outputs, signal + inputs
     return np.array(table, np.int64)
