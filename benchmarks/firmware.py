@@ -54,6 +54,8 @@ PROPOSALS = {("jets", 0.75): (600_000, 900_000), ("jets", 0.55): (700_000, 800_0
     ("satimage", 0.55): (300_000, 400_000),
 }
 HIDDEN = ("ebops", "digit_bits", "train_accuracy", "validation_accuracy", "evaluated")  # figures that are not printed
+# On the inputs of a copy of the rows; of 0, 0.1, 0.2, 0.3 and 0.5 by the validation rows of seeds 2 and 4.
+NOISE = {"satimage": 0.3}
 FROZEN = 0.75  # part of the epochs after which HGQ2 trains on with the bits as they are
 OWN_DIGITS, OWN_BUDGETS, OWN_EPOCHS = (
     160,
@@ -109,8 +111,10 @@ def hgq2_jobs(one: Setting) -> Iterator[Job]:
 
 def polish_jobs(one: Setting) -> Iterator[Job]:
     """Yield what the chain, greedy removal and training on make of networks on HGQ2's way."""
-    for taken_over, share in TAKEN_OVER:
-        for place, (way, more) in enumerate((("HGQ2 + chain", {}), ("HGQ2 + greedy", GREEDY))):
+    noises = (0.0, NOISE[one.name]) if one.name in NOISE else (0.0,)
+    for (taken_over, share), noise in product(TAKEN_OVER, noises):
+        for place, (way, options) in enumerate((("HGQ2 + chain", {}), ("HGQ2 + greedy", GREEDY))):
+            more = {**options, "input_noise": noise}
 
             def lower(
                 start: float = taken_over, part: float = share, place: int = place, more: Any = more
@@ -120,7 +124,7 @@ def polish_jobs(one: Setting) -> Iterator[Job]:
                 settings = one.settings(round(part * costs(network).of(UNIT)), proposals, **more)
                 return [{**_polished(network, one.splits, settings), **note}]
 
-            yield (way, taken_over, share), lower
+            yield (way + ", noise" * (noise > 0), taken_over, share), lower
 
     def train_on() -> list[Point]:
         model = ways.hgq2_model(one.splits, one.seed)

@@ -17,7 +17,11 @@ QUALITIES: dict[str, Quality] = {
 }
 FIGURES = ("adders", "luts")
 BARS = {"adders": 0.85, "luts": 0.92}
-CONTROLS = ("HGQ2 + greedy", "HGQ2, frozen bits")
+CONTROLS = tuple(
+    (f"HGQ2 + chain{noise}", control)
+    for noise in ("", ", noise")
+    for control in (f"HGQ2 + greedy{noise}", "HGQ2, frozen bits")
+)
 
 
 def against_front(points: Sequence[Point], front: Sequence[Point], figure: str, quality: Quality) -> list[float]:
@@ -89,9 +93,9 @@ def _keeps_bars(points: Sequence[Point], front: Sequence[Point]) -> bool:
 
 def pairs(records: Sequence[Point]) -> list[Point]:
     """Return the chain beside each control from the same start (and, of greedy removal, to the same budget): test loss and costs."""
-    chains = {_key(one): one["points"][0] for one in records if one["way"] == "HGQ2 + chain"}
     rows = []
-    for data, control in product(("jets", "satimage"), CONTROLS):
+    for data, (way, control) in product(("jets", "satimage"), CONTROLS):
+        chains = {_key(one): one["points"][0] for one in records if one["way"] == way}
         matched = []
         for one in records:
             if (one["data"], one["way"]) != (data, control):
@@ -101,14 +105,13 @@ def pairs(records: Sequence[Point]) -> list[Point]:
             if chain is not None:
                 matched.append((one["seed"], one["start"], share, chain, one["points"][0]))
         if matched:
-            rows.append(_pair_row(data, control, matched))
+            rows.append({"data": data, "chain": way, **_pair_row(control, matched)})
     return rows
 
 
-def _pair_row(data: str, control: str, matched: Sequence[tuple[int, float, float, Point, Point]]) -> Point:
+def _pair_row(control: str, matched: Sequence[tuple[int, float, float, Point, Point]]) -> Point:
     changes = [chain["test_loss"] - other["test_loss"] for *_, chain, other in matched]
     return {
-        "data": data,
         "chain_beside": control,
         "pairs": len(matched),
         "test_loss_change": [round(change, 4) for change in changes],

@@ -28,6 +28,7 @@ NUMBERS = {
     "seed": int,
     "temperature": float,
     "descent": float,
+    "input_noise": float,
 }
 NAMES = {"keep": "budget", "budget_in": "unit"}  # of settings that the command line calls otherwise
 OUT = "polished"  # in the folder of the start
@@ -58,6 +59,11 @@ def polish_parser() -> Parser:
         ("--drops", "N", "units and inputs that a block tries to drop as a whole (default: 1)"),
         ("--blocks", "N", "blocks of the chain, between which units and bits are tried (default: 40)"),
         ("--descent", "SHARE", "part of the blocks over which the budget falls to N (default: 0.5)"),
+        (
+            "--input-noise",
+            "DEVIATION",
+            "each training row decides twice, once with normal noise on its scaled inputs: against overfitting of few rows (default: 0)",
+        ),
         ("--seed", "N", "of the chain (default: 0); rows are split as in the training of the network"),
         ("--bits", "N", "bits of each weight of a classifier that is rounded first (default: 8)"),
         ("--signal-bits", "N", "bits of its inputs and activations (default: 8)"),

@@ -104,6 +104,7 @@ class Polisher:
         objective: Objective | None = None,
         solver_count: SolverCount | None = None,
     ) -> None:
+        rows = with_noise(rows, settings.input_noise, settings.seed)
         order = generator(settings.seed, Stream.POLISH_ORDER).permutation(len(rows.targets))
         weights = None if rows.weights is None else rows.weights[order]
         self.rows = Rows(np.ascontiguousarray(rows.features[order]), rows.targets[order], weights)
@@ -229,3 +230,13 @@ class Polisher:
             return state
         value = self.decisions.value_on(network, self.judging)
         return replace(state, best=network, best_value=value) if value < state.best_value else state
+
+
+def with_noise(rows: Rows, deviation: float, seed: int) -> Rows:
+    """Return rows, each followed by a copy with normal noise on its inputs; the rows alone where the deviation is 0."""
+    if deviation == 0:
+        return rows
+    drawn = generator(seed, Stream.POLISH_NOISE).normal(scale=deviation, size=rows.features.shape)
+    features = np.concatenate([rows.features, (rows.features + drawn).astype(rows.features.dtype)])
+    weights = None if rows.weights is None else np.tile(rows.weights, 2)
+    return Rows(features, np.tile(rows.targets, 2), weights)

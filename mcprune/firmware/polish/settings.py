@@ -45,6 +45,9 @@ class PolishSettings:
         Propose those more often that have gained more for their work in the blocks before.
     guided : bool
         Try additions alone before each block, and draw those that did well more often.
+    input_noise : float
+        Above 0, each training row decides twice: as it is, and once with normal noise of this deviation on its scaled inputs. Against
+        overfitting of few rows.
     seed : int
 
     Raises
@@ -63,6 +66,7 @@ class PolishSettings:
     moves: str = "all"
     adaptive: bool = True
     guided: bool = True
+    input_noise: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -84,8 +88,10 @@ class PolishSettings:
             )
         if not 0 <= self.descent <= 1:
             raise ConfigError(f"descent={self.descent} is out of range. Choose 0 to 1.")
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise ConfigError(f"temperature={self.temperature} is out of range. Choose a finite number, 0 or more.")
+        for name in ("temperature", "input_noise"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name}={value} is out of range. Choose a finite number, 0 or more.")
 
     def budget_at(self, block: int, start: int, budget: int) -> float:
         """Return the budget at the beginning of a block, of a network that cost `start` at first."""

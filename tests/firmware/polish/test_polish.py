@@ -1,5 +1,6 @@
 """Polishing from a start to a budget: kept, repeatable, resumed, never worse than its start."""
 
+import numpy as np
 import pytest
 from polish_problem import NOTHING, settings_of, splits_of, start_network
 
@@ -11,7 +12,7 @@ from mcprune.firmware.network_files import load_network
 from mcprune.firmware.polish.checkpoint import NEWEST, STATE, load_state, save_state
 from mcprune.firmware.polish.engine.chain import mean_loss
 from mcprune.firmware.polish.polish import polish
-from mcprune.firmware.polish.run import Polisher
+from mcprune.firmware.polish.run import Polisher, with_noise
 from mcprune.firmware.polish.settings import PolishSettings
 from mcprune.objectives.named import make_objective
 
@@ -135,6 +136,8 @@ def test_adders_are_counted_by_the_solver_that_is_given():
         ({"moves": "exchange,jump"}, "unknown 'jump'"),
         ({"descent": 2.0}, "descent"),
         ({"temperature": -1.0}, "temperature"),
+        ({"input_noise": -0.1}, "input_noise"),
+        ({"input_noise": float("inf")}, "input_noise"),
         ({"drops": -1}, "drops"),
         ({"proposals": 20}, "blocks=40 is more than proposals=20"),
     ],
@@ -159,3 +162,31 @@ def test_rows_of_other_data():
     empty = splits._replace(train=Rows(splits.train.features[:0], splits.train.targets[:0]))
     with pytest.raises(DataError, match="no training rows"):
         polish(start_network(), empty, settings_of(10))
+
+
+def test_rows_with_noise_are_the_rows_and_a_copy_beside_them():
+    rows = splits_of().train._replace(weights=np.arange(200.0))
+    assert with_noise(rows, 0.0, 1) is rows
+    both = with_noise(rows, 0.5, 1)
+    assert (both.features[:200] == rows.features).all()
+    assert (both.targets == np.tile(rows.targets, 2)).all()
+    assert (both.weights == np.tile(rows.weights, 2)).all()
+    noise = both.features[200:] - rows.features
+    assert noise.std() == pytest.approx(0.5, rel=0.1)
+    assert abs(noise.mean()) < 0.1
+    assert both.features.dtype == rows.features.dtype
+    assert (with_noise(rows, 0.5, 1).features == both.features).all()
+    assert (with_noise(rows, 0.5, 2).features != both.features).any()
+
+
+def test_a_polish_with_noise_decides_by_twice_the_rows():
+    splits, settings = splits_of(), settings_of(40, input_noise=0.3)
+    assert len(Polisher(splits.train, settings).rows.targets) == 400
+    assert len(Polisher(splits.train, settings, splits.validation).judging.targets) == 200
+    result = polish(start_network(), splits, settings)
+    assert result.after.costs.digits <= 40
+    plain = polish(start_network(), splits, settings_of(40))
+    assert any(
+        one.weight.shape != other.weight.shape or (one.weight != other.weight).any()
+        for one, other in zip(result.network.layers, plain.network.layers, strict=True)
+    )
