@@ -125,6 +125,15 @@ def polish_jobs(one: Setting) -> Iterator[Job]:
                 return [{**_polished(network, one.splits, settings), **note}]
 
             yield (way + ", noise" * (noise > 0), taken_over, share), lower
+    noise, solver = noises[-1], counter("luts")
+    for taken_over, share in TAKEN_OVER:
+
+        def lower_solved(start: float = taken_over, part: float = share) -> list[Point]:
+            network, note = starts.load_hgq2(one.folder, start)
+            settings = one.settings(round(part * solver(network)), PROPOSALS[one.name, start][0], input_noise=noise)
+            return [{**_polished(network, one.splits, settings, solver_count=solver), **note}]
+
+        yield ("HGQ2 + chain" + ", noise" * (noise > 0) + ", shared", taken_over, share), lower_solved
 
     def train_on() -> list[Point]:
         model = ways.hgq2_model(one.splits, one.seed)

@@ -12,8 +12,10 @@ RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 SETS = {"jets": "simulated jets", "satimage": "satimage"}
 WAYS = {
     "HGQ2 + chain": "HGQ2, then `polish`",
+    "HGQ2 + chain, shared": "HGQ2, then `polish`, LUTs counted by alkaid",
     "HGQ2 + greedy": "HGQ2, then greedy removal with moves of biases",
     "HGQ2 + chain, noise": "HGQ2, then `polish --input-noise 0.3`",
+    "HGQ2 + chain, noise, shared": "HGQ2, then `polish --input-noise 0.3`, LUTs counted by alkaid",
     "HGQ2 + greedy, noise": "HGQ2, then greedy removal with moves of biases and the noise",
     "HGQ2, frozen bits": "HGQ2, trained on at frozen bits",
 }
