@@ -49,7 +49,7 @@ class Stream(IntEnum):
     SHADOWS = 27  # shadows of columns, and the batches and masks of their classifiers
     POLISH_ORDER = 28  # order of the rows of a chain over digits
     POLISH = 29  # units and bits that a block of it tries
-    POLISH_NOISE = 34  # on the inputs of its rows
+    POLISH_NOISE = 35  # on the inputs of its rows
     COLUMN_HASHES = 22  # factors by which equal columns are recognised
     SOLVER_ROWS = 30  # rows on which a solver's program is compared with a network
     STUDY_SUBSET = 31
