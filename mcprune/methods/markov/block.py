@@ -203,6 +203,7 @@ class ChainBlocks(Method[MarkovState]):
             if is_accepted:
                 sites = leap.sites[0, 0, : leap.size[0, 0]]
                 chain.position[0, sites] *= -1.0
+                probed.moved(sites, chain.position[0] > 0)
                 chain_state.refresh(chain, sharpness=rule.sharpness)
                 if self.cost_constraint is not None:
                     self.cost_constraint.moved(np.zeros(1, np.int64))

@@ -15,7 +15,7 @@ import numpy as np
 from mcprune.chain import min_per_layer, moves
 from mcprune.methods.markov.probing.slopes import SlopesState
 from mcprune.sites.space import SearchSpace
-from mcprune.types import BoolArray, FloatArray, IntArray
+from mcprune.types import BoolArray, FloatArray
 
 # Leaps before the decisions of a block.
 LEAPS = 6
@@ -59,37 +59,42 @@ class Leaps:
         is_kept = position > 0
         share = np.sqrt(self.sizes)
         kind = int(draw.choice(share.size, p=share / share.sum()))
-        noise = draw.gumbel(size=is_kept.size)
         here = self.kind == kind
         change = state.changes(is_kept)
-        scale = float(np.abs(change[here & np.isfinite(change)]).mean()) if here.any() else 0.0
-        change = change - NOISE * scale * noise
-        kept, dropped = (sites[np.argsort(change[sites], kind="stable")] for sites in _halves(here, is_kept))
-        most = min(kept.size, dropped.size, max(1, round(state.pairs[kind])))
-        gone = np.fromiter(islice(self._free(kept, is_kept), most), np.int64)
+        known = here & np.isfinite(change)
+        scale = float(np.abs(change[known]).mean()) if known.any() else 0.0
+        change -= NOISE * scale * draw.gumbel(size=is_kept.size)
         target = position.copy()
-        for sites in (gone, dropped[: gone.size]):
-            target[sites] *= -1.0
+        for gone, come in islice(self._pairs(state, change, is_kept, here), max(1, round(state.pairs[kind]))):
+            target[[gone, come]] *= -1.0
         return kind, moves.between(position[None], target[None])
+
+    def _pairs(
+        self, state: SlopesState, change: FloatArray, is_kept: BoolArray, here: BoolArray
+    ) -> Iterator[tuple[int, int]]:
+        """Give pairs of a kept and a dropped site, each the cheapest beside those before it; no layer is emptied."""
+        way = np.where(is_kept, -1.0, 1.0)
+        left = None if self.layers is None else min_per_layer.counts(is_kept, self.layers)
+        kept, dropped = np.where(here & is_kept, change, np.inf), np.where(here & ~is_kept, change, np.inf)
+        while True:
+            may_go = np.ones(kept.size, bool)
+            if left is not None and self.layers is not None:
+                may_go = (self.layers < 0) | (left[np.maximum(self.layers, 0)] > 1)
+            gone = int(np.argmin(np.where(may_go, kept, np.inf)))
+            if not (may_go[gone] and np.isfinite(kept[gone])):
+                return
+            dropped = dropped + way * state.beside(gone, -1.0)
+            come = int(np.argmin(dropped))
+            if not np.isfinite(dropped[come]):
+                return
+            yield gone, come
+            kept = kept + way * (state.beside(gone, -1.0) + state.beside(come, 1.0))
+            dropped = dropped + way * state.beside(come, 1.0)
+            kept[gone] = dropped[come] = np.inf
+            if left is not None and self.layers is not None and self.layers[gone] >= 0:
+                left[self.layers[gone]] -= 1
 
     def judged(self, state: SlopesState, kind: int, *, accepted: bool) -> None:
         """Note whether a leap was accepted."""
         pairs = state.pairs[kind] * GROWTH if accepted else state.pairs[kind] / SHRINKAGE
         state.pairs[kind] = min(max(1.0, pairs), max(1.0, self.sizes[kind] / MOST))
-
-    def _free(self, kept: IntArray, is_kept: BoolArray) -> Iterator[int]:
-        """Give the kept sites that can be dropped one after the other without emptying a layer."""
-        if self.layers is None:
-            yield from kept.tolist()
-            return
-        left = min_per_layer.counts(is_kept, self.layers)
-        for site in kept.tolist():
-            layer = int(self.layers[site])
-            if layer < 0 or left[layer] > 1:
-                left[layer] -= layer >= 0
-                yield site
-
-
-def _halves(here: BoolArray, is_kept: BoolArray) -> tuple[IntArray, IntArray]:
-    """Return the kept and the dropped sites of a kind."""
-    return np.flatnonzero(here & is_kept), np.flatnonzero(here & ~is_kept)

@@ -46,6 +46,7 @@ def drawn(budget, least, pairs, turns=200):
         draw.normal(size=size),
         draw.random(size),
         np.ones(1),
+        np.zeros((0, 0), np.float32),
         leaps.first_pairs(),
     )
     state.pairs[:] = pairs
@@ -85,7 +86,9 @@ def test_sites_with_the_lowest_estimates_go_first():
     leaps = Leaps(SearchSpace(sites, one, least=(0, 0, 0)))
     slope = np.zeros(70)
     slope[:3], slope[40:42] = 1.0, -1.0  # to drop the first lowers the loss, and to add the second
-    state = SlopesState(np.zeros(70), np.zeros(2, np.int64), slope, np.zeros(70), np.ones(1), np.array([2.0]))
+    state = SlopesState(
+        np.zeros(70), np.zeros(2, np.int64), slope, np.zeros(70), np.ones(1), np.zeros((0, 0)), np.array([2.0])
+    )
     position = np.where(np.arange(70) < 23, 4.0, -4.0)
     hits = 0
     for seed in range(50):
@@ -95,9 +98,27 @@ def test_sites_with_the_lowest_estimates_go_first():
     assert hits > 40
 
 
+def test_sites_that_stand_in_for_each_other_are_not_dropped_together():
+    """Sites 0 and 1 are copies: each can go alone, both together raise the loss."""
+    sites = site_map(net(), "inputs,units", 6)
+    leaps = Leaps(SearchSpace(sites, Budget((CountBudget("sites", (0, 1, 2), 23),)), least=(0, 0, 0)))
+    square, slope = np.full(70, 1.0), np.zeros(70)
+    square[:2] = 0.1
+    outer = np.diag(square).astype(np.float32)
+    position = np.where(np.arange(70) < 23, 4.0, -4.0)
+    both = []
+    for product in (0.0, 30.0):
+        outer[0, 1] = outer[1, 0] = product
+        state = SlopesState(np.zeros(70), np.zeros(2, np.int64), slope, square, np.ones(1), outer, np.array([2.0]))
+        chosen = [set(leaps.draw(state, position, np.random.default_rng(seed))[1].sites[0, 0]) for seed in range(100)]
+        both.append(sum({0, 1} <= sites for sites in chosen))
+    assert both[0] > 15
+    assert both[1] == 0
+
+
 def test_pairs_grow_and_shrink():
     leaps = Leaps(SearchSpace(site_map(net(), "units", 6), Budget((CountBudget("sites", (0, 1), 20),)), least=(1, 1)))
-    state = SlopesState(*np.zeros((2, 64)), *np.zeros((2, 64)), np.ones(1), np.array([1.0]))
+    state = SlopesState(*np.zeros((2, 64)), *np.zeros((2, 64)), np.ones(1), np.zeros((0, 0)), np.array([1.0]))
     for _ in range(20):
         leaps.judged(state, 0, accepted=True)
     assert state.pairs[0] == 64 / 8
