@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -182,7 +182,8 @@ class Samples:
             raise ConfigError(
                 "to_arviz needs arviz-base, which is not installed. Install it with: pip install arviz-base."
             ) from None
-        return from_dict({"posterior": posterior}, coords=coords, dims=dims, attrs={"posterior": attributes})
+        groups: Any = {"posterior": posterior}
+        return from_dict(groups, coords=coords, dims=dims, attrs={"posterior": attributes})
 
     def summary(self) -> list[SiteSummary]:
         """One line a site, the most probable first; equal ones in the order of the sites."""

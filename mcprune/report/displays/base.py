@@ -10,6 +10,7 @@ from mcprune.errors import McpruneError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 KEPT, DROPPED, MARKED = "#0072B2", "#c9ced6", "#D55E00"
 WIDTH, ROW_HEIGHT, MOST_LETTERS = 6.4, 0.22, 28  # inches; letters of a name
@@ -37,7 +38,15 @@ def axes_of(ax: Axes | None, *, rows: int = 0) -> Axes:
     import matplotlib.pyplot as plt
 
     height = max(2.4, 1.2 + ROW_HEIGHT * rows) if rows else 4.0
-    return plt.subplots(figsize=(WIDTH, height), layout="constrained")[1]
+    axes: Axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")[1]
+    return axes
+
+
+def figure_of(ax: Axes) -> Figure:
+    """Return the whole figure that axes belong to, also where they are in a part of it."""
+    figure: Figure | None = ax.get_figure(root=True)
+    assert figure is not None
+    return figure
 
 
 def column_names(estimator: object, count: int) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from mcprune.errors import ConfigError
-from mcprune.report.displays.base import DROPPED, KEPT, axes_of, column_names, short
+from mcprune.report.displays.base import DROPPED, KEPT, axes_of, column_names, figure_of, short
 from mcprune.report.page import BARE, layout
 from mcprune.report.plots import drawn
 from mcprune.types import BoolArray
@@ -108,7 +108,7 @@ class MaskDisplay:
     def plot(self, ax: Axes | None = None, **image_kw: Any) -> Self:
         """Draw with matplotlib; the parameters are those of `from_estimator`."""
         self.ax_ = axes_of(ax, rows=len(self.cells) if self.image_shape is None else 0)
-        self.figure_ = self.ax_.figure
+        self.figure_ = figure_of(self.ax_)
         from matplotlib.colors import ListedColormap
 
         aspect = "equal" if self.image_shape is not None else "auto"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sklearn.utils.validation import check_is_fitted
 
 from mcprune.errors import ConfigError
-from mcprune.report.displays.base import KEPT, MARKED, axes_of
+from mcprune.report.displays.base import KEPT, MARKED, axes_of, figure_of
 from mcprune.report.path_view import amount, path_figure
 from mcprune.report.plots import drawn
 from mcprune.storage.path_curve import Curve
@@ -65,7 +65,7 @@ class PathDisplay:
     def plot(self, ax: Axes | None = None, **line_kw: Any) -> Self:
         """Draw with matplotlib; the parameters are those of `from_estimator`."""
         self.ax_ = axes_of(ax)
-        self.figure_ = self.ax_.figure
+        self.figure_ = figure_of(self.ax_)
         levels, enough = self.curve.levels, self.curve.enough
         x = [level.level for level in levels]
         self.line_ = self.ax_.errorbar(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from mcprune.report.displays.base import DROPPED, KEPT, axes_of, column_names, short
+from mcprune.report.displays.base import DROPPED, KEPT, axes_of, column_names, figure_of, short
 from mcprune.report.page import layout
 from mcprune.report.plots import drawn
 from mcprune.types import BoolArray, FloatArray
@@ -96,7 +96,7 @@ class ScoresDisplay:
         """Draw with matplotlib; the parameters are those of `from_estimator`."""
         order = self.order(most)
         self.ax_ = axes_of(ax, rows=len(order))
-        self.figure_ = self.ax_.figure
+        self.figure_ = figure_of(self.ax_)
         colours = [KEPT if self.support[site] else DROPPED for site in order]
         errors = None if self.errors is None else self.errors[order]
         self.bars_ = self.ax_.barh(
