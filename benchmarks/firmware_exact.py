@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ from mcprune.types import IntArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "shared"))
 
 Result = dict[str, Any]
-Compared = Iterator[tuple[str, IntArray]]
+Compared = Iterator[tuple[str, Callable[[], IntArray]]]
 EPOCHS, MOVES, RANDOM, ROWS = 60, 2000, 4, 12_000
 
 
@@ -55,35 +56,36 @@ def differing(network: FixedNetwork, inputs: IntArray, logits: IntArray) -> int:
 
 
 def tools(network: FixedNetwork, rows: InputRows, folder: Path) -> Compared:
-    """Yield the logits of each tool that is installed."""
+    """Yield each tool that is installed, with what returns its logits."""
+    inputs = rows.inputs
     if compiler() is not None:
-        yield "C", run_c(c_header(network), rows.inputs, rows.floats, network.widths[-1])[0]
+        yield "C", lambda: run_c(c_header(network), inputs, rows.floats, network.widths[-1])[0]
     if find_spec("alkaid") is not None:
-        written = write_verilog(network, folder / "verilog")
-        yield "alkaid's interpreter", run_program(network, written.program, rows.inputs)
+        written = cache(lambda: write_verilog(network, folder / "verilog"))
+        yield "alkaid's interpreter", lambda: run_program(network, written().program, inputs)
         if has_verilator():
-            yield "verilator", run_verilog(network, written, rows.inputs)
+            yield "verilator", lambda: run_verilog(network, written(), inputs)
     if find_spec("hls4ml") is not None:
-        model = hls4ml_model(network, folder / "hls4ml")
-        yield "hls4ml's C simulation", run_hls4ml(network, model, rows.inputs)
+        yield "hls4ml's C simulation", lambda: run_hls4ml(network, hls4ml_model(network, folder / "hls4ml"), inputs)
     if find_spec("qonnx") is not None:
-        write_qonnx(network, folder / "net.onnx")
-        yield "qonnx's executor", run_qonnx(network, folder / "net.onnx", rows.inputs)
+
+        def by_qonnx() -> IntArray:
+            write_qonnx(network, folder / "net.onnx")
+            return run_qonnx(network, folder / "net.onnx", inputs)
+
+        yield "qonnx's executor", by_qonnx
 
 
 def compare(name: str, network: FixedNetwork, rows: InputRows) -> list[Result]:
     """Return the rows that differ in each tool; a tool that refuses a network is named with its reason."""
     out: list[Result] = []
     with tempfile.TemporaryDirectory() as folder:
-        outputs = tools(network, rows, Path(folder))
-        while True:
+        for tool, logits in tools(network, rows, Path(folder)):
             try:
-                tool, logits = next(outputs)
-            except StopIteration:
-                return out
+                out.append(_row(name, tool, len(rows.inputs), differing(network, rows.inputs, logits())))
             except ModelError as error:
-                return [*out, {"network": name, "refused": str(error)}]
-            out.append(_row(name, tool, len(rows.inputs), differing(network, rows.inputs, logits)))
+                out.append({"network": name, "tool": tool, "rows": 0, "differing": 0, "refused": str(error)})
+    return out
 
 
 def chain_rows(name: str, network: FixedNetwork, rows: Rows) -> list[Result]:
@@ -163,6 +165,7 @@ def main() -> None:
             "machine": machine(1),
             "by_tool": by_tool,
             "differing": sum(each["differing"] for each in by_tool.values()),
+            "refused": [row for row in rows if "refused" in row],
             "budgets": {"chains": len(kept), "within": sum(row["is_within"] for row in kept)},
             "comparisons": rows,
             "chains": kept,
