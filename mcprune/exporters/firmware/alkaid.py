@@ -27,6 +27,7 @@ SCRIPT = """#!/bin/sh
 [ "$1" = --version ] && {{ echo "Verilator {major}.{minor:03d}"; exit 0; }}
 exec "{program}" "$@"
 """
+PRECOMPILED = "CFG_CXXFLAGS_PCH_I=-include"
 OLDEST = (5, 48)  # version of verilator
 STAGE = 5.0  # delay of a pipeline stage at most, in alkaid's unit
 
@@ -148,7 +149,7 @@ def _verilator_on_path() -> Iterator[None]:
     if folder is None:
         yield
         return
-    before = {name: os.environ.get(name) for name in ("PATH", "VERILATOR_ROOT")}
+    before = {name: os.environ.get(name) for name in ("PATH", "VERILATOR_ROOT", "MAKEFLAGS")}
     major, minor = version("verilator").split(".")[:2]
     with tempfile.TemporaryDirectory() as name:
         # The packaged program does not print its version, which alkaid asks for.
@@ -157,6 +158,8 @@ def _verilator_on_path() -> Iterator[None]:
         script.chmod(0o755)
         os.environ["PATH"] = f"{name}{os.pathsep}{before['PATH'] or ''}"
         os.environ["VERILATOR_ROOT"] = str(folder)
+        # The package does not know how its compiler takes a precompiled header, which larger networks have.
+        os.environ["MAKEFLAGS"] = f"{before['MAKEFLAGS'] or ''} {PRECOMPILED}".strip()
         try:
             yield
         finally:

@@ -1,7 +1,9 @@
 """Fixed-point networks in alkaid, verilator, hls4ml and qonnx: no logit of any row differs. Skipped where a tool is not installed."""
 
 import importlib.util
+import os
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -114,3 +116,18 @@ def test_drawn_rows_reach_the_ends_of_the_formats():
     assert (own.max(axis=0) == network.inputs.high).all()
     assert (network.quantize_inputs(drawn.floats, scaled=False) == drawn.inputs).all()
     assert np.isfinite(drawn.floats).all()
+
+
+def test_the_packaged_verilator_is_told_how_a_precompiled_header_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(alkaid, "_is_recent", lambda _: False)
+    monkeypatch.setattr(alkaid, "_packaged", lambda: tmp_path)
+    monkeypatch.setattr(alkaid, "version", lambda _: "5.48.0")
+    monkeypatch.setenv("MAKEFLAGS", "-s")
+    (tmp_path / "include").mkdir()
+    with alkaid._verilator_on_path():
+        makefile = tmp_path / "Makefile"
+        makefile.write_text("CFG_CXXFLAGS_PCH_I =\nall:\n\t@echo $(CFG_CXXFLAGS_PCH_I) header\n")
+        text = subprocess.run(["make", "-f", str(makefile)], capture_output=True, text=True, check=True).stdout
+        assert text == "-include header\n"
+    assert os.environ["MAKEFLAGS"] == "-s"
+    assert "VERILATOR_ROOT" not in os.environ
