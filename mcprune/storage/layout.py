@@ -87,6 +87,24 @@ def check_writable(path: Path) -> None:
         raise FolderError(f"the folder {str(parent)!r} cannot be written. Choose another --out.")
 
 
+def check_network_folder(path: Path, *, force: bool) -> None:
+    """Refuse a folder where a fixed-point network cannot be written; nothing is written.
+
+    Raises
+    ------
+    FolderError
+        It holds a run or a path, which the network would hide; it holds a network (without `force`); or as `check_writable`.
+    """
+    check_writable(path)
+    if any((path / name).exists() for name in (REQUEST, RESULT, MASK, PATH_CURVE, PATH_UNFINISHED)):
+        raise FolderError(
+            f"{str(path)!r} holds a run or a path, and a network beside it would hide it. --force replaces networks alone. "
+            "Choose another --out."
+        )
+    if (path / NETWORK).is_file() and not force:
+        raise FolderError(f"{str(path)!r} holds a network already. Choose another --out, or replace it with --force.")
+
+
 def free_file(out: str | os.PathLike[str], name: str, *, force: bool) -> Path:
     """Return the path of a file that is to be written; nothing is written.
 

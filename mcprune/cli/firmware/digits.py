@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from mcprune.config.options import option
 from mcprune.config.schema import Config, make_config
-from mcprune.errors import ConfigError, FolderError
-from mcprune.storage.layout import check_writable
+from mcprune.errors import ConfigError
+from mcprune.storage.layout import check_network_folder
 
 if TYPE_CHECKING:
     from mcprune.cli.firmware.start import Start
@@ -49,7 +49,6 @@ def run_digits(options: dict[str, object], unit: object, *, quiet: bool, json: b
     config = make_config(**{"epochs": EPOCHS, "learning_rate": RATE, **options})
 
     from mcprune.cli.firmware.polishing import Screen, polish_start
-    from mcprune.firmware.network_files import is_network
     from mcprune.firmware.polish.settings import PolishSettings
 
     if not (isinstance(keep, int) or str(keep).isdecimal()):
@@ -59,9 +58,7 @@ def run_digits(options: dict[str, object], unit: object, *, quiet: bool, json: b
     name: Unit = "digits" if unit is None else unit  # type: ignore[assignment]  # checked by the settings
     settings = PolishSettings(int(str(keep)), name, PROPOSALS, seed=config.seed())
     out = config.folder()
-    check_writable(out)
-    if is_network(out) and not config.replaces():
-        raise FolderError(f"{str(out)!r} holds a network already. Choose another --out, or --force to replace it.")
+    check_network_folder(out, force=config.replaces())
     polish_start(_start(config, settings.budget, settings.unit, out), settings, objective, out, Screen(quiet, json))
     return 0
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from mcprune.cli.parser import Parser
 from mcprune.cli.tune import PAGE, add_page_options, check_page
-from mcprune.errors import ConfigError, FolderError
-from mcprune.storage.layout import check_writable
+from mcprune.errors import ConfigError
+from mcprune.storage.layout import check_network_folder
 
 if TYPE_CHECKING:
     from mcprune.firmware.polish.settings import PolishSettings
@@ -103,9 +103,7 @@ def polish(arguments: list[str]) -> int:
     from mcprune.cli.firmware.start import RoundingRule, read_start
     from mcprune.firmware.network_files import is_network
 
-    check_writable(out)
-    if is_network(out) and not options["force"]:
-        raise FolderError(f"{str(out)!r} holds a network already. Choose another --out, or --force to replace it.")
+    check_network_folder(out, force=options["force"])
     if is_network(folder):
         for name in ("bits", "signal_bits"):
             if options[name] is not None:

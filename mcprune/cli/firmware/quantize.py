@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcprune.cli.parser import Parser
-from mcprune.errors import ConfigError, FolderError
+from mcprune.errors import ConfigError
 from mcprune.report.terminal import choose as choose_output
-from mcprune.storage.layout import check_writable
+from mcprune.storage.layout import check_network_folder
 
 if TYPE_CHECKING:
     from mcprune.firmware.qat.choose import Choice
@@ -64,7 +64,7 @@ def quantize(arguments: list[str]) -> int:
     from mcprune.data.load import load
     from mcprune.data.prepare import prepare
     from mcprune.firmware.counting.costs import UNITS
-    from mcprune.firmware.network_files import is_network, save_network
+    from mcprune.firmware.network_files import save_network
     from mcprune.firmware.qat.choose import choose, row_losses, train_choices
     from mcprune.firmware.qat.fit import Training, default_batch
 
@@ -75,9 +75,7 @@ def quantize(arguments: list[str]) -> int:
     if options.budget_in not in UNITS:
         raise ConfigError(f"--budget-in {options.budget_in} is no unit. Choose one of {', '.join(UNITS)}.")
     out = Path(options.out)
-    check_writable(out)
-    if is_network(out) and not options.force:
-        raise FolderError(f"{str(out)!r} holds a network already. Choose another --out, or add --force to replace it.")
+    check_network_folder(out, force=options.force)
     config = make_config(data=options.data, hidden=options.hidden, seed=options.seed)
     settings = config.data_settings()
     data = load(settings.source, target=options.target)

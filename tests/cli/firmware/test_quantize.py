@@ -122,3 +122,19 @@ def test_commands_for_runs_say_what_its_folder_is(folder, table, capsys, command
     error = capsys.readouterr().err
     assert "holds a network in fixed point" in error
     assert "mcprune inspect, report, polish and export take it" in error
+
+
+@pytest.mark.parametrize("of", ["result.json", "mask.json", "request.json", "path.json", "unfinished"])
+@pytest.mark.parametrize("command", ["quantize", "run", "polish"])
+def test_a_run_is_not_hidden_by_a_network(command, of, table, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / of).write_text("{}")
+    words = {
+        "quantize": [command, "--data", str(table), *QUICK],
+        "run": [command, "--data", str(table), *QUICK[:4], "--sites", "digits", "--keep", "50"],
+        "polish": [command, str(tmp_path / "net"), "--data", str(table), "--keep", "50"],
+    }
+    assert main([*words[command], "--out", str(out), "--force"]) == 2
+    assert "holds a run or a path, and a network beside it would hide it" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == [of]
