@@ -64,6 +64,8 @@ def refine(
     """
     if "start" in options:
         raise ConfigError("start is the mask that is refined. Leave it out.")
+    if options.get("fdr") is not None:
+        raise ConfigError("fdr chooses how many columns are kept, but refine keeps as many as the mask. Leave fdr out.")
     external = external_mask(mask)
     start = os.fspath(mask) if isinstance(mask, str | os.PathLike) else external.text()
     if model is None and isinstance(mask, nn.Module):

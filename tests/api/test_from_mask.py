@@ -151,6 +151,7 @@ def test_the_same_by_command(rows, tmp_path, capsys):
         ([], "there is no mask to refine. Give its file"),
         (["nowhere.npy"], "nowhere.npy cannot be read"),
         (["{mask}", "--start", "f"], "--start beside"),
+        (["{mask}", "--fdr", "0.1"], "--fdr chooses how many columns are kept"),
         (["{mask}", "--keep", "5"], "keeps 3 sites, but this run keeps 5. Give --keep 3"),
         (["{mask}", "--must-keep", "7"], "contradicts the sites that must be kept"),
         (["{mask}", "--method", "gradient"], "--start does nothing under --method gradient"),
@@ -165,3 +166,5 @@ def test_what_cannot_be_refined_is_one_line(words, says, tmp_path, capsys):
     assert printed.count("\n") == 1
     with pytest.raises(ConfigError, match=r"start is the mask that is refined\. Leave it out"):
         mcprune.refine([0], "wine", start="f")
+    with pytest.raises(ConfigError, match=r"fdr chooses how many .*\. Leave fdr out"):
+        mcprune.refine([0], "wine", fdr=0.1)

@@ -147,6 +147,11 @@ def test_files_of_each_kind(tmp_path):
         (np.ones(5, bool), "is a mask of 5 sites, but this run has 6. Give"),
         ({"n_sites": 9, "indices": KEPT}, "is a mask of 9 sites, but this run has 6. Give"),
         ([1, 9], "names site 9, but this run has 6. Give"),
+        ([-1, 2], "names site -1, but this run has 6. Give"),
+        ([2, 1, 2], "names site 2 twice. Name each"),
+        (["age", "sex", "age"], "names site 'age' twice. Name each"),
+        (np.array(3), "A mask is needed, got .*Give"),
+        ([[1], [2]], "A mask is needed, got .*Give"),
         (["age", "heigt"], r"names 'heigt', which is no site .did you mean 'height'.*\. Give"),
         (np.zeros(6, bool), "keeps none of the 6 sites. Give"),
         (

@@ -34,5 +34,9 @@ def refine(arguments: list[str]) -> int:
         raise ConfigError(f"there is no mask to refine. Give its file: {FORMS}. See mcprune refine --help")
     if "start" in options:
         raise ConfigError(f"--start beside {str(mask)!r}, which is the start of the chain. Leave --start out.")
+    if "fdr" in options:
+        raise ConfigError(
+            "--fdr chooses how many columns are kept, but refine keeps as many as the mask. Leave --fdr out."
+        )
     start = str(mask) if is_mask_file(str(mask)) else f"./{mask}"
     return run_with({**options, "start": start}, quiet=quiet, json=json)

@@ -51,21 +51,33 @@ def resolve_mask(external: ExternalMask, sites: SiteMap, names: Sequence[str], s
 def _resolve_values(values: AnyArray, size: int | None, total: int, source: str) -> BoolArray:
     is_support = values.dtype == bool or (values.size == total > 2 and np.isin(values, (0, 1)).all())
     size = values.size if is_support else size
-    if size not in (None, total) or (not is_support and not 0 <= values.min() <= values.max() < total):
-        cause = f"is a mask of {size:,} sites" if size is not None else f"names site {values.max():,}"
+    strange = [] if is_support else values[(values < 0) | (values >= total)]
+    if size not in (None, total) or len(strange):
+        cause = f"is a mask of {size:,} sites" if size is not None else f"names site {strange[0]:,}"
         raise ConfigError(
             f"start: {source} {cause}, but this run has {total:,}. Give the mask of a run of the same sites."
         )
     if is_support:
         return np.asarray(values, bool)
+    _refuse_twice(values.tolist(), source)
     mask = np.zeros(total, bool)
     mask[values] = True
     return mask
 
 
+def _refuse_twice(kept: Sequence[int | str], source: str) -> None:
+    """Refuse a list that names a site twice: it would keep fewer sites than it has entries."""
+    seen: set[int | str] = set()
+    for one in kept:
+        if one in seen:
+            raise ConfigError(f"start: {source} names site {one!r} twice. Name each site once.")
+        seen.add(one)
+
+
 def _resolve_names(kept: Sequence[str], names: Sequence[str], source: str) -> BoolArray:
     places = {name: place for place, name in enumerate(names)}
     mask = np.zeros(len(names), bool)
+    _refuse_twice(kept, source)
     for name in kept:
         if name not in places:
             near = difflib.get_close_matches(name, names, n=1)

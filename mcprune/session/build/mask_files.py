@@ -175,9 +175,14 @@ def external_mask(value: object) -> ExternalMask:
     array = np.asarray(value)
     if array.dtype.kind == "f" and array.size and np.isin(array, (0.0, 1.0)).all():
         array = array.astype(np.int64)
-    if array.dtype.kind not in "biu" or not array.size:
+    if array.dtype.kind not in "biu" or not array.size or not _has_shape_of_mask(array):
         raise ConfigError(f"A mask is needed, got {value!r:.60}. Give {FORMS}.")
     return ExternalMask(array.ravel().astype(bool if array.dtype == bool else np.int64))
+
+
+def _has_shape_of_mask(array: AnyArray) -> bool:
+    """Whether numbers are a list, or the value of each site in the shape of an image: indices have no such shape."""
+    return array.ndim == 1 or (array.ndim > 1 and bool(np.isin(array, (0, 1)).all()))
 
 
 def _of_mapping(content: Mapping[object, object]) -> ExternalMask:
