@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from mcprune.errors import ModelError
+from mcprune.models.projections import is_transposed
 
 # Modules whose `weight` is a table of single weights, one site an element; embeddings where they are named.
 WEIGHTED = (
@@ -17,6 +18,8 @@ WEIGHTED = (
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
 )
 NAMED = (*WEIGHTED, nn.Embedding)
+# Modules that hold several weights under names of their own.
+JOINED = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
 # What a kept weight that was trained to exactly 0 becomes: far below any rounding, and counted as kept.
 NEARLY_ZERO = 1e-30
 
@@ -130,8 +133,17 @@ def hold_zeros(model: nn.Module) -> list[torch.utils.hooks.RemovableHandle]:
 
 
 def nonzero_weights(model: nn.Module) -> int:
-    """Return how many weights of linear and convolution layers are other than 0, biases not counted."""
-    return sum(int((layer.weight != 0).sum()) for layer in model.modules() if isinstance(layer, WEIGHTED))
+    """Return how many weights of linear, convolution, attention and recurrent layers are other than 0, biases not counted."""
+    return sum(int((weight != 0).sum()) for layer in model.modules() for weight in _weights_of(layer))
+
+
+def _weights_of(layer: nn.Module) -> list[torch.Tensor]:
+    """Return the weights of a layer itself, without those of the layers in it."""
+    if isinstance(layer, WEIGHTED) or is_transposed(layer):
+        return [layer.weight]
+    if isinstance(layer, JOINED):
+        return [weight for name, weight in layer.named_parameters(recurse=False) if "weight" in name]
+    return []
 
 
 def size_of(shape: tuple[int, ...]) -> int:

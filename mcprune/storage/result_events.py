@@ -307,7 +307,7 @@ class RunDone(Event):
     macs : BeforeAfter, multiply-accumulates
         Of one row, in linear and convolution layers.
     nonzero_weights : BeforeAfter, weights
-        Weights of linear and convolution layers that are not 0.
+        Weights of linear, convolution, attention and recurrent layers that are not 0.
     summary : str
         The result in one sentence.
     simpler : str

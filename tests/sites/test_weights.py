@@ -178,3 +178,15 @@ def test_effects_are_the_weight_times_its_signal():
     assert np.allclose(found[2], linear.detach().flatten().numpy(), rtol=1e-5)
     grouped = model[4].weight.detach().abs() * model[:4](x).square().mean((0, 2, 3)).sqrt()[:, None, None, None]
     assert np.allclose(found[1], grouped.detach().flatten().numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.MultiheadAttention(8, 2), nn.MultiheadAttention(8, 2, kdim=4, vdim=6), nn.GRU(8, 5), nn.LSTMCell(8, 5)]
+)
+def test_weights_of_attention_and_recurrent_layers_count(layer):
+    matrices = [tensor for name, tensor in layer.named_parameters() if "bias" not in name]
+    assert len(matrices) > 1
+    with torch.no_grad():
+        for tensor in matrices:
+            tensor.fill_(1.0)[0] = 0.0
+    assert nonzero_weights(nn.Sequential(layer)) == sum(tensor[1:].numel() for tensor in matrices)
