@@ -140,7 +140,8 @@ def nonzero_weights(model: nn.Module) -> int:
 def _weights_of(layer: nn.Module) -> list[torch.Tensor]:
     """Return the weights of a layer itself, without those of the layers in it."""
     if isinstance(layer, WEIGHTED) or is_transposed(layer):
-        return [layer.weight]
+        weight = layer.weight
+        return [weight] if isinstance(weight, torch.Tensor) else []
     if isinstance(layer, JOINED):
         return [weight for name, weight in layer.named_parameters(recurse=False) if "weight" in name]
     return []

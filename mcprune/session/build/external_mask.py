@@ -51,8 +51,8 @@ def resolve_mask(external: ExternalMask, sites: SiteMap, names: Sequence[str], s
 def _resolve_values(values: AnyArray, size: int | None, total: int, source: str) -> BoolArray:
     is_support = values.dtype == bool or (values.size == total > 2 and np.isin(values, (0, 1)).all())
     size = values.size if is_support else size
-    strange = [] if is_support else values[(values < 0) | (values >= total)]
-    if size not in (None, total) or len(strange):
+    strange: list[int] = [] if is_support else values[(values < 0) | (values >= total)].tolist()
+    if size not in (None, total) or strange:
         cause = f"is a mask of {size:,} sites" if size is not None else f"names site {strange[0]:,}"
         raise ConfigError(
             f"start: {source} {cause}, but this run has {total:,}. Give the mask of a run of the same sites."
