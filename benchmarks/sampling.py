@@ -1,7 +1,7 @@
 """How far samples of masks can be trusted, and how fast they are: the law, the errors of P, the truth, the calibration, the precision.
 
     python benchmarks/sampling.py [law] [truth] [calibration] [calibration_weak]
-        [calibration_cold] [precision] [mnist] [mnist_1024]
+        [calibration_cold] [calibration_fresh] [precision] [mnist] [mnist_1024]
 
 Each part adds its figures to benchmarks/results/sampling.json; a part that was cut off goes on with the rows that it has.
 `mnist` needs MNIST in MCPRUNE_DATA.
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from sampling_calibration import calibration, calibration_cold, calibration_weak
+from sampling_calibration import calibration, calibration_cold, calibration_fresh, calibration_weak
 from sampling_common import RUN, Rows, cost
 from sampling_law import law
 from sampling_truth import truth
@@ -100,9 +100,10 @@ def _reached(folder: Path) -> dict[str, object]:
 
 PARTS = {
     "law": law, "truth": truth, "calibration": calibration, "calibration_weak": calibration_weak,
-    "calibration_cold": calibration_cold, "precision": precision, "mnist": mnist, "mnist_1024": mnist_1024,
+    "calibration_cold": calibration_cold, "calibration_fresh": calibration_fresh, "precision": precision, "mnist": mnist,
+    "mnist_1024": mnist_1024,
 }  # fmt: skip
-BY_ROWS = ("truth", "calibration", "calibration_weak", "calibration_cold")
+BY_ROWS = ("truth", "calibration", "calibration_weak", "calibration_cold", "calibration_fresh")
 
 
 def main(names: list[str]) -> None:

@@ -19,6 +19,8 @@ from mcprune.sampling.sample import SampleSettings
 TABLES, WEAK_ROWS, WEAK_SITES, INFORMATIVE, CORRELATION, WEIGHTS, WEAKER = 50, 400, 12, 4, 0.6, (0.5, 2.5), (0.1, 1.0)
 # Evaluation rows of these runs, and multiples of 1 / rows as temperatures.
 EVALUATED, MULTIPLES = 260, (1.0, 1.5, 2.0, 3.0)
+# The multiple that is calibrated on these tables, and the number of fresh ones on which it is tried.
+CALIBRATED, FRESH = 2.0, 30
 
 
 def weak_table(seed: int, weights: tuple[float, float] = WEIGHTS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -49,11 +51,21 @@ def calibration_cold(rows: Rows) -> dict[str, object]:
 
     `P` is sampled at 1 / rows, with classifiers that are trained further for that temperature; the others are from the losses of all masks.
     """
+    return _at_temperature(rows, 1.0, 0, 2 * TABLES)
+
+
+def calibration_fresh(rows: Rows) -> dict[str, object]:
+    """P sampled at T = 2 / rows, on tables of other seeds than those on which this temperature was chosen."""
+    return _at_temperature(rows, CALIBRATED, TABLES, FRESH)
+
+
+def _at_temperature(rows: Rows, times: float, first: int, tables: int) -> dict[str, object]:
+    """Sample tables of both kinds in turns, from a seed on, at a multiple of 1 / rows."""
     masks = masks_of(WEAK_SITES, INFORMATIVE)
-    for number in range(len(rows.known), 2 * TABLES):
-        seed, weights = number // 2, (WEIGHTS, WEAKER)[number % 2]
+    for number in range(len(rows.known), tables):
+        seed, weights = first + number // 2, (WEIGHTS, WEAKER)[number % 2]
         x, y, chosen = weak_table(seed, weights)
-        found = _cold_probabilities(x, y, seed, masks)
+        found = _probabilities_at(x, y, seed, masks, times)
         rows.add({"seed": seed, "weights": list(weights), "informative": sorted(chosen.tolist()), **found})
     sampled = [one for one in rows.known if "refused" not in one]
     laws = [name for name in sampled[0] if name.startswith("P")]
@@ -69,12 +81,12 @@ def calibration_cold(rows: Rows) -> dict[str, object]:
     }
 
 
-def _cold_probabilities(x: np.ndarray, y: np.ndarray, seed: int, masks: np.ndarray) -> dict[str, object]:
+def _probabilities_at(x: np.ndarray, y: np.ndarray, seed: int, masks: np.ndarray, times: float) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
         mcprune.prune(x, y, keep=INFORMATIVE, seed=seed, epochs=15, out=str(path), **RUN)
         try:
-            drawn = sample_folder(path, SampleSettings(temperature=1 / EVALUATED, precision=0.03), data=(x, y))
+            drawn = sample_folder(path, SampleSettings(temperature=times / EVALUATED, precision=0.03), data=(x, y))
         except SamplingError as error:
             return {"refused": str(error)}
     if drawn.rows != EVALUATED:
@@ -83,8 +95,8 @@ def _cold_probabilities(x: np.ndarray, y: np.ndarray, seed: int, masks: np.ndarr
     return {
         "P": drawn.samples.probability.round(4).tolist(),
         **{
-            f"P of all masks at T = {times:g} / rows": (boltzmann(losses, times / EVALUATED) @ masks).round(4).tolist()
-            for times in MULTIPLES
+            f"P of all masks at T = {each:g} / rows": (boltzmann(losses, each / EVALUATED) @ masks).round(4).tolist()
+            for each in MULTIPLES
         },
     }
 

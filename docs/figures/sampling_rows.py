@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ RETRAINED = {
     "logistic regression": "logistic regression on squares and products, its training rows",
     "logistic regression on all rows": "the same on all 569 rows",
 }
+METHODS = {"path": "path", "RFE": "RFE", "LassoNet": "LassoNet", "LassoNet, steps of 10%": "LassoNet, steps of 10%"}
+SETS = {"breast-cancer": "breast-cancer, 1:20", "isolet": "Isolet, 5:150"}
 Row = dict[str, Any]
 Table = tuple[Sequence[str], list[list[str]]]
 
@@ -65,14 +68,51 @@ def substitutes_rows() -> Table:
     for name in ("substitutes", "substitutes_1000"):
         content = _read(name)
         tables, controls = content["tables"], content["controls"]
+        triples = f"{_total('triples_found', tables)} of {6 * len(tables)}"
+        groups, pairs = (f"{_total(f'{kind}_false', tables)} of {_total(kind, tables)}" for kind in ("groups", "pairs"))
+        reported = f"{_total('pairs', controls)} of {_total('pairs_tested', controls)} tested"
+        lines.append([f"{content['options']['rows']:,}", triples, groups, pairs, reported])
+    return ("rows", "triples found", "false groups", "false pairs", "pairs reported of independent columns"), lines
 
-        def total(figure: str, of: list[Row]) -> int:
-            return sum(one[figure] for one in of)
 
-        triples = f"{total('triples_found', tables)} of {6 * len(tables)}"
-        false = f"{total('pairs_false', tables)} of {total('pairs', tables)}"
-        lines.append([f"{content['options']['rows']:,}", triples, false, f"{total('pairs', controls)}"])
-    return ("rows", "triples found", "false pairs", "pairs reported in the controls"), lines
+def _total(figure: str, rows: list[Row]) -> int:
+    return sum(one[figure] for one in rows)
+
+
+def auto_rows() -> Table:
+    """Return the numbers of informative columns, and those that `keep="auto"` keeps."""
+    runs = [run for run in _read("path")["known"] if run["seed"] == 0]
+    head = ["informative columns", *(f"{run['informative']}" for run in runs)]
+    lines = [["`auto`", *(f"{run['enough']}" for run in runs)]]
+    return head, [*lines, ["informative of them", *(f"{run['of them informative']}" for run in runs)]]
+
+
+def area_rows() -> Table:
+    """Return the areas under the curves, with seconds of the processor."""
+    lines = []
+    for name, title in SETS.items():
+        cells = [title]
+        for method in METHODS:
+            runs = [run for run in _read("path")["curves"] if (run["set"], run["method"]) == (name, method)]
+            area = _share(statistics.mean(run["area"] for run in runs), 3)
+            if len(runs) > 1:
+                area += f" ± {_share(statistics.stdev(run['area'] for run in runs), 3)}"
+            cpu = statistics.median(run["cpu"] for run in runs)
+            cells.append(f"{area} ({cpu:.{0 if cpu >= 1 else 2}f} s)")
+        lines.append(cells)
+    return ["table, levels", *METHODS.values()], lines
+
+
+def mnist_rows() -> Table:
+    """Return the test accuracies of a path on MNIST, and of dedicated runs of its levels."""
+    runs = [run for run in _read("path")["mnist"] if run["seed"] == 0]
+    path = {run["n"]: run["accuracy"] for run in runs if run["way"] == "level"}
+    alone = {run["n"]: run["accuracy"] for run in runs if run["way"] == "run"}
+    lines = [
+        [f"{n}", _share(value, 4), *((_share(alone[n], 4), f"{value - alone[n]:+.4f}") if n in alone else ("", ""))]
+        for n, value in sorted(path.items())
+    ]
+    return ("pixels", "path", "single run", "path minus single run"), lines
 
 
 def _share(value: float, digits: int) -> str:
@@ -88,4 +128,7 @@ TABLES: dict[str, tuple[str, Callable[[], Table]]] = {
     "truth": ("docs/how-sure.md", truth_rows),
     "calibration": ("docs/how-sure.md", calibration_rows),
     "copies": ("docs/how-sure.md", substitutes_rows),
+    "auto": ("docs/how-many.md", auto_rows),
+    "areas": ("docs/how-many.md", area_rows),
+    "mnist": ("docs/how-many.md", mnist_rows),
 }
