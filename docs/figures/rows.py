@@ -309,6 +309,7 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/benchmarks.md", "digits"): digits_text,
     ("docs/choosing-delta-and-temperature.md", "moves"): move_rows,
     ("docs/deep-models.md", "prefix"): prefix_rows,
+    ("docs/refine.md", "patterns"): pattern_rows,
     ("docs/error-rate.md", "fdr"): error_rates,
     ("docs/other-tools.md", "mnist"): lambda: peer_rows("mnist"),
     ("docs/other-tools.md", "fashion"): lambda: peer_rows("fashion-mnist"),
