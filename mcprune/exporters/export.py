@@ -127,8 +127,8 @@ def _export_network(
 ) -> Export:
     if to not in firmware.FORMATS:
         raise ConfigError(
-            f"to={to!r} holds no fixed-point network; choose one of {', '.join(firmware.FORMATS)}. Its own files are network.json and "
-            "network.safetensors"
+            f"to={to!r} has no form for a fixed-point network. Choose one of {', '.join(firmware.FORMATS)}. Its own files are network.json "
+            "and network.safetensors."
         )
     folder = Path(what) if isinstance(what, str | os.PathLike) else None
     return firmware.export_network(

@@ -167,6 +167,8 @@ def of_path(path: Path) -> str:
     """Return what to give in place of the folder of a path where a run is wanted; empty where it is none."""
     if not (path / PATH_CURVE).exists():
         return ""
+    if (path / PATH_UNFINISHED).exists():
+        return f"{str(path)!r} is a path that was cut off, whose levels become runs at its end. Continue it: mcprune resume {path}."
     level = next(iter(sorted((path / PATH_LEVELS).glob("n*"))), path / PATH_LEVELS / "nNNN")
     return (
         f"{str(path)!r} is a path, whose levels are runs of their own. Give the folder of one, such as {str(level)!r}; "

@@ -204,3 +204,14 @@ def test_a_stream_that_lacks_a_letter_does_not_end_the_run():
         check=True,
     )
     assert done.stdout.splitlines()[0] == b"note: caf\\xe9 0"
+
+
+@pytest.mark.parametrize("words", [["show"], ["sample"], ["export", "--to", "c"]])
+def test_a_path_that_was_cut_off_is_continued_first(words, tmp_path, capsys):
+    (tmp_path / "path.json").write_text("{}")
+    (tmp_path / "unfinished").mkdir()
+    assert main([words[0], str(tmp_path), *words[1:]]) == 2
+    assert (
+        f"is a path that was cut off, whose levels become runs at its end. Continue it: mcprune resume {tmp_path}"
+        in capsys.readouterr().err
+    )

@@ -11,7 +11,7 @@ from mcprune.config.files import read_options
 from mcprune.config.schema import Config, make_config
 from mcprune.data.formats.tables import FROM_PYTHON
 from mcprune.data.prepare import Rows, Splits, prepare
-from mcprune.errors import ConfigError
+from mcprune.errors import ConfigError, FolderError
 from mcprune.firmware.network import FixedNetwork, Origin
 from mcprune.firmware.network_files import is_network, load_network
 from mcprune.firmware.rounding import round_mlp
@@ -51,6 +51,8 @@ def read_start(folder: Path, options: dict[str, object], rule: RoundingRule) -> 
     McpruneError
         There is neither, or the data are missing or do not fit.
     """
+    if not folder.is_dir():
+        raise FolderError(f"there is no folder {str(folder)!r}. Give the folder of a run or of a fixed-point network.")
     if is_network(folder):
         if "data" not in options:
             raise ConfigError(

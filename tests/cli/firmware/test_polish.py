@@ -109,3 +109,8 @@ def test_a_network_is_not_replaced_without_force(run_folder, polished, capsys):
 def test_options_of_the_data_are_not_for_a_run(run_folder, tmp_path, capsys):
     assert main(["polish", str(run_folder), "--keep", "60", "--data", "wine", "--out", str(tmp_path / "n")]) == 2
     assert "those of the run" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path, capsys):
+    assert main(["polish", str(tmp_path / "nowhere"), "--keep", "50", "--data", "wine"]) == 2
+    assert f"there is no folder {str(tmp_path / 'nowhere')!r}. Give the folder of a run" in capsys.readouterr().err

@@ -89,8 +89,6 @@ def test_inspect_and_export_take_its_folder(folder, table, capsys):
     assert (folder / "network.h").read_text().startswith("/* A fixed-point network")
     assert main(["export", str(folder), "--to", "c"]) == 2
     assert "--force" in capsys.readouterr().err
-    assert main(["export", str(folder), "--to", "onnx"]) == 2
-    assert "choose one of c, alkaid, hls4ml, qonnx" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", [["--bits", "16"], ["--scaled"]])
@@ -138,3 +136,9 @@ def test_a_run_is_not_hidden_by_a_network(command, of, table, tmp_path, capsys):
     assert main([*words[command], "--out", str(out), "--force"]) == 2
     assert "holds a run or a path, and a network beside it would hide it" in capsys.readouterr().err
     assert [path.name for path in out.iterdir()] == [of]
+
+
+@pytest.mark.parametrize("form", ["onnx", "torch", "safetensors"])
+def test_forms_that_hold_no_integers_are_refused(form, folder, capsys):
+    assert main(["export", str(folder), "--to", form]) == 2
+    assert f"to={form!r} has no form for a fixed-point network. Choose one of c, " in capsys.readouterr().err
