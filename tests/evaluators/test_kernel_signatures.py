@@ -86,9 +86,9 @@ def test_depths_layouts_sites(layers):
         for kinds in ["inputs", "weights", *(["inputs,units"] if layers > 1 else [])]:
             for sharpness in (1.0, np.inf):
                 losses = run(HIDDEN[layers], layout, kinds, replicas, sharpness)
-                # The layout changes no bit.
+                # On some processors the libraries' products of another layout differ in the last bit.
                 known = reference.setdefault((kinds, replicas, sharpness), losses)
-                assert np.array_equal(known, losses, equal_nan=True)
+                np.testing.assert_allclose(losses, known, rtol=1e-6)
         run(HIDDEN[layers], layout, "inputs", replicas, np.inf, early_reject=0.05)
     for layout in ("every second", "images"):
         run(HIDDEN[layers], layout, "inputs", 1, np.inf)
