@@ -153,7 +153,9 @@ def test_the_same_by_command(rows, tmp_path, capsys):
         (["{mask}", "--start", "f"], "--start beside"),
         (["{mask}", "--fdr", "0.1"], "--fdr chooses how many columns are kept"),
         (["{mask}", "--keep", "5"], "keeps 3 sites, but this run keeps 5. Give --keep 3"),
-        (["{mask}", "--must-keep", "7"], "contradicts the sites that must be kept"),
+        (["{mask}", "--must-keep", "7"], "which must be kept. Give a mask that keeps it"),
+        (["{mask}", "--must-drop", "1"], "which must be dropped. Give a mask without it"),
+        (["{mask}", "--sites", "units", "--hidden", "4,2"], "keeps no site of layer"),
         (["{mask}", "--method", "gradient"], "--start does nothing under --method gradient"),
     ],
 )

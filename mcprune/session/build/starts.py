@@ -158,12 +158,25 @@ def _start_mask(plan: Plan, name: str) -> StartMask:
     source, mask = _source_of(name), _mask_of(name, plan.sites, plan.splits)
     _check_budget(plan, source, mask)
     if not plan.space.allowed(mask):
-        raise ConfigError(
-            f"start: {source} has not pattern={plan.space.pattern.text}. Give a mask that has it."
-            if plan.space.pattern is not None and not plan.space.pattern.holds(mask)
-            else f"start: {source} contradicts the sites that must be kept or dropped, or leaves a layer empty. Name others."
-        )
+        raise ConfigError(f"start: {source} {_what_is_wrong(plan, mask)}")
     return StartMask(source, mask)
+
+
+def _what_is_wrong(plan: Plan, mask: BoolArray) -> str:
+    """Return why a mask (N,) cannot be a start, and the remedy."""
+    space, names = plan.space, plan.sites.names(plan.splits.names)
+    if space.pattern is not None and not space.pattern.holds(mask):
+        return f"has not pattern={space.pattern.text}. Give a mask that has it."
+    missing, dropped = np.flatnonzero(space.kept & ~mask), [site for site in space.fixed.dropped if mask[site]]
+    if missing.size:
+        return f"drops {names[missing[0]]!r}, which must be kept. Give a mask that keeps it."
+    if dropped:
+        return f"keeps {names[dropped[0]]!r}, which must be dropped. Give a mask without it."
+    for group, least in zip(plan.sites.groups, space.final_least, strict=False):
+        if mask[group.start : group.stop].sum() < least:
+            where = f"layer {group.layer!r}" if group.layer else f"the {group.kind}"
+            return f"keeps no site of {where}. Give a mask that keeps one of each layer."
+    return "splits a group of sites that are kept together, or exceeds the budget. Give a mask that does neither."
 
 
 def _check_budget(plan: Plan, source: str, mask: BoolArray) -> None:
