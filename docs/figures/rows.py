@@ -14,6 +14,7 @@ from typing import Any
 
 import firmware_rows
 import sampling_rows
+import transformer_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -314,7 +315,7 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/other-tools.md", "mnist"): lambda: peer_rows("mnist"),
     ("docs/other-tools.md", "fashion"): lambda: peer_rows("fashion-mnist"),
     **{("docs/firmware.md", name): _made(build) for name, build in firmware_rows.TABLES.items()},
-    **{(page, name): _made(build) for name, (page, build) in sampling_rows.TABLES.items()},
+    **{(page, name): _made(build) for name, (page, build) in (sampling_rows.TABLES | transformer_rows.TABLES).items()},
 }
 
 
