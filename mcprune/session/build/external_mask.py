@@ -53,7 +53,7 @@ def _resolve_values(values: AnyArray, size: int | None, total: int, source: str)
     size = values.size if is_support else size
     strange: list[int] = [] if is_support else values[(values < 0) | (values >= total)].tolist()
     if size not in (None, total) or strange:
-        cause = f"is a mask of {size:,} sites" if size is not None else f"names site {strange[0]:,}"
+        cause = f"has {size:,} sites" if size is not None else f"names site {strange[0]:,}"
         raise ConfigError(
             f"start: {source} {cause}, but this run has {total:,}. Give the mask of a run of the same sites."
         )

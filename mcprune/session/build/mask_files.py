@@ -176,8 +176,15 @@ def external_mask(value: object) -> ExternalMask:
     if array.dtype.kind == "f" and array.size and np.isin(array, (0.0, 1.0)).all():
         array = array.astype(np.int64)
     if array.dtype.kind not in "biu" or not array.size or not _has_shape_of_mask(array):
-        raise ConfigError(f"A mask is needed, got {value!r:.60}. Give {FORMS}.")
+        raise ConfigError(f"A mask is needed, but this is {_shown(value, array)}. Give {FORMS}.")
     return ExternalMask(array.ravel().astype(bool if array.dtype == bool else np.int64))
+
+
+def _shown(value: object, array: AnyArray) -> str:
+    """Return what was given in place of a mask: the kind and the shape of an array, the text of anything else."""
+    if not isinstance(value, np.ndarray):
+        return f"{value!r:.60}"
+    return f"an array of {array.dtype} of shape {array.shape}"
 
 
 def _has_shape_of_mask(array: AnyArray) -> bool:
