@@ -50,7 +50,7 @@ def polish_parser() -> Parser:
             "TEXT",
             "what is minimised, as in mcprune run, such as rejection:0.5:W (default: cross-entropy)",
         ),
-        ("--proposals", "N", "about how many candidates (default: 400000)"),
+        ("--proposals", "N", "proposals in all, each of one or more candidates (default: 400000)"),
         (
             "--temperature",
             "T",
