@@ -36,6 +36,7 @@ from mcprune.sites.site_map import site_map
 
 BLOCKS, WIDTH, HEADS, TOKENS = 8, 64, 4, 16
 ROWS, EPOCHS = 1024, 12  # evaluation rows as by default for such sites; of training
+ROUNDS = 5  # of timing, in turns with the plain loop
 REJECTED = 0.01  # share of the acceptable candidates that may be rejected early, on request
 CHAINS = np.zeros(1, np.int64)
 
@@ -157,38 +158,41 @@ class Bench:
         return np.array([objective.losses(self.gated(self.x, one)[None], self.y)[0] for one in gates])
 
 
-class Rates(NamedTuple):
-    """Evaluations a second.
+class Way(NamedTuple):
+    """One way of evaluating the candidates.
 
     Attributes
     ----------
-    plain, evaluator : float
-        Of the plain loop, and of the evaluator.
-    acceptable, wrong : int
+    evaluate : callable
+        Evaluates all candidates.
+    acceptable, rejected : int
         Candidates whose loss is within the limit, and those of them that were rejected early.
     """
 
-    plain: float
-    evaluator: float
+    evaluate: Callable[[], Any]
     acceptable: int
-    wrong: int
+    rejected: int
 
 
-def rates(bench: Bench, candidates: Any, quick: bool, *, with_limits: bool, early_reject: float | None = None) -> Rates:
-    """Time the plain loop and the evaluator in turns; losses are compared first."""
+def way(bench: Bench, candidates: Any, *, with_limits: bool, early_reject: float | None = None) -> Way:
+    """Return a way whose losses agree with those of the plain loop."""
     current, batch = candidates
-    count = batch.size.shape[1]
     evaluator = SuffixEvaluator(bench.gated, CrossEntropy(), early_reject=early_reject)
     evaluator.begin(bench.x, bench.y, current.position, np.inf)
     limits = np.full(batch.size.shape, evaluator.current()[0]) if with_limits else None
     losses, expected = evaluator.losses(current, batch, limits)[0], bench.plain(current, batch)
-    is_open = np.ones(count, bool) if limits is None else expected <= limits[0]
+    is_open = np.ones(losses.size, bool) if limits is None else expected <= limits[0]
     is_rejected = is_open & (losses > (np.inf if limits is None else limits[0]))
     checked = is_open & ~is_rejected if early_reject else is_open
     if not np.allclose(losses[checked], expected[checked], rtol=1e-5 if bench.x.device.type == "cpu" else 1e-4, atol=0):
         raise SystemExit("the losses differ from those of the plain loop")
     if limits is not None and not (losses > limits[0])[~is_open].all():
         raise SystemExit("a candidate that the plain loop rejects is not rejected")
+    return Way(lambda: evaluator.losses(current, batch, limits), int(is_open.sum()), int(is_rejected.sum()))
+
+
+def rounds(bench: Bench, calls: list[Callable[[], Any]], count: int) -> np.ndarray:
+    """Return the seconds of each call, in turns, shape (count, calls); on a CPU those of the processor."""
 
     def timed(call: Callable[[], Any]) -> float:
         if not bench.x.is_cuda:  # what other processes take does not count
@@ -202,16 +206,11 @@ def rates(bench: Bench, candidates: Any, quick: bool, *, with_limits: bool, earl
 
         return seconds(whole)
 
-    times: list[tuple[float, float]] = []
-    for _ in range(1 if quick else 2):
-        plain = timed(lambda: bench.plain(current, batch))
-        times.append((plain, timed(lambda: evaluator.losses(current, batch, limits))))
-    best = np.array(times).min(axis=0)
-    return Rates(count / best[0], count / best[1], int(is_open.sum()), int(is_rejected.sum()))
+    return np.array([[timed(call) for call in calls] for _ in range(count)])
 
 
 def throughput(bench: Bench, quick: bool) -> list[dict[str, Any]]:
-    """Return the rows of the benchmark."""
+    """Return the rows of the benchmark: medians of the ratios of rounds."""
     count = 12 if quick else 20
     groups = bench.gated.sites.groups
     last = np.concatenate([np.arange(group.start, group.stop) for group in groups[-2:]])
@@ -224,23 +223,28 @@ def throughput(bench: Bench, quick: bool) -> list[dict[str, Any]]:
     ]
     rows = []
     for name, candidates, bar in cases:
-        whole = rates(bench, candidates, quick, with_limits=False)
-        exact = rates(bench, candidates, quick, with_limits=True)
-        every_row = whole.evaluator / whole.plain
-        note = f"{exact.evaluator:,.1f} evaluations/s; {every_row:.1f}x where every row of every candidate is evaluated"
-        gain = exact.evaluator / exact.plain
+        ways = [way(bench, candidates, with_limits=False), way(bench, candidates, with_limits=True)]
+        if not bench.x.is_cuda:
+            ways.append(way(bench, candidates, with_limits=True, early_reject=REJECTED))
+        calls = [lambda candidates=candidates: bench.plain(*candidates), *(one.evaluate for one in ways)]
+        times = rounds(bench, calls, 1 if quick else ROUNDS)
+        rate, gains = count / np.median(times, axis=0), times[:, :1] / times
+        gain, spread = np.median(gains, axis=0), np.ptp(gains, axis=0)
+        note = f"{rate[2]:,.1f} evaluations/s; {gain[1]:.1f}x where every row of every candidate is evaluated"
         rows.append(
-            row(name, gain, "x", bar, "higher", note, plain=exact.plain, rate=exact.evaluator, every_row=every_row)
+            row(
+                name, gain[2], "x", bar, "higher", note, plain=rate[0], rate=rate[2], every_row=gain[1], range=spread[2]
+            )
         )
-        print(f"  {name}: {gain:.1f}x, {note}", flush=True)
-        if bench.x.is_cuda:
+        print(f"  {name}: {gain[2]:.1f}x, {note}", flush=True)
+        if len(ways) < 3:
             continue
-        staged = rates(bench, candidates, quick, with_limits=True, early_reject=REJECTED)
-        note = f"{staged.evaluator:,.1f} evaluations/s; {staged.wrong} of {staged.acceptable} acceptable candidates rejected"
-        gain = staged.evaluator / staged.plain
+        note = (
+            f"{rate[3]:,.1f} evaluations/s; {ways[2].rejected} of {ways[2].acceptable} acceptable candidates rejected"
+        )
         title = f"{name}, --early-reject {REJECTED}"
-        rows.append(row(title, gain, "x", bar, "higher", note, plain=staged.plain, rate=staged.evaluator))
-        print(f"  {title}: {gain:.1f}x, {note}", flush=True)
+        rows.append(row(title, gain[3], "x", bar, "higher", note, plain=rate[0], rate=rate[3], range=spread[3]))
+        print(f"  {title}: {gain[3]:.1f}x, {note}", flush=True)
     return rows
 
 
