@@ -97,7 +97,7 @@ def _fused(gated: GatedModel, objective: Objective, problem: EvaluationProblem) 
 SHORT = {f"suffix-{store}": store for store in STORES if store != "same"}
 
 
-def _short(store: str) -> Builder:
+def _suffix(store: str) -> Builder:
     return lambda gated, objective, problem: SuffixEvaluator(
         gated, objective, max_memory=problem.max_memory, early_reject=problem.early_reject, store=store
     )
@@ -107,9 +107,7 @@ def _short(store: str) -> Builder:
 REGISTRY: Mapping[str, Builder] = MappingProxyType(
     {
         "fused": _fused,
-        "suffix": lambda gated, objective, problem: SuffixEvaluator(
-            gated, objective, max_memory=problem.max_memory, early_reject=problem.early_reject
-        ),
+        "suffix": _suffix("same"),
         "incremental": lambda gated, objective, problem: IncrementalEvaluator(
             gated, objective, max_memory=problem.max_memory
         ),
@@ -117,7 +115,7 @@ REGISTRY: Mapping[str, Builder] = MappingProxyType(
             gated, objective, batch=problem.lookahead, max_memory=problem.max_memory
         ),
         "full": lambda gated, objective, problem: FullEvaluator(gated, objective, max_memory=problem.max_memory),
-        **{name: _short(store) for name, store in SHORT.items()},
+        **{name: _suffix(store) for name, store in SHORT.items()},
     }
 )
 NAMES = tuple(name for name in REGISTRY if name not in SHORT)

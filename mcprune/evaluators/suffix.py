@@ -115,9 +115,8 @@ class SuffixEvaluator:
         if store != "same":
             self.name = f"suffix-{store}"
         self._stacks = stacks
-        self._replay: Replay | None = (
-            None  # that of this batch: `_whole`, or `_narrow` where the batch is cut into parts
-        )
+        # That of this batch: `_whole`, or `_narrow` where the batch is cut into parts.
+        self._replay: Replay | None = None
         self._whole: Replay | None = None
         self._narrow: Replay | None = None
         self._is_narrow: bool | None = None  # whether layers can be narrow; None: not tried so far

@@ -136,11 +136,11 @@ class NarrowModel:
         modules: dict[nn.Module, Forward | None] = {}
         numbers: list[tuple[nn.Module, str, int]] = []
         try:
-            for block in self.blocks.values():
+            for number, block in self.blocks.items():
                 for name in names_of(block):
                     module = self.model.get_submodule(name)
                     modules[module] = module.__dict__.get("forward")
-                    module.__dict__["forward"] = self._forward(name, module, block)
+                    module.__dict__["forward"] = self._forward(name, module, number)
                 for each in block.numbers:
                     owner = self.model.get_submodule(each.layer)
                     numbers.append((owner, each.attribute, getattr(owner, each.attribute)))
@@ -192,9 +192,9 @@ class NarrowModel:
         layers[block.out] = Layer(weight, None if is_change else bias)
         return Chosen(tuple(sites.tolist()), layers, is_change)
 
-    def _forward(self, name: str, module: nn.Module, block: SubBlock) -> Forward:
+    def _forward(self, name: str, module: nn.Module, number: int) -> Forward:
         if isinstance(module, nn.MultiheadAttention):
-            return self._attention(name, module, block)
+            return self._attention(name, module, number)
         whole = module.forward
 
         def product(x: torch.Tensor) -> object:
@@ -209,9 +209,8 @@ class NarrowModel:
 
         return product
 
-    def _attention(self, name: str, attention: nn.MultiheadAttention, block: SubBlock) -> Forward:
+    def _attention(self, name: str, attention: nn.MultiheadAttention, number: int) -> Forward:
         whole, layout = attention.forward, layout_of(attention)
-        number = next(number for number, one in self.blocks.items() if one is block)
 
         def narrow(
             query: torch.Tensor,

@@ -31,7 +31,7 @@ from mcprune.methods.markov.state import MarkovState, Tally
 from mcprune.random import Stream, generator
 from mcprune.sites.budget import Goal
 from mcprune.sites.space import SearchSpace
-from mcprune.types import FloatArray
+from mcprune.types import FloatArray, IntArray
 
 # At most so many rows are evaluated under toggles, and at least so many toggles, between two parts of a block (`DECISIONS`).
 TOGGLED_ROWS, LEAST_TOGGLES = 1 << 18, 16
@@ -141,16 +141,16 @@ class ChainBlocks(Method[MarkovState]):
         self.gates.begin(state.chain, state.weights)
         return evaluated
 
-    def _follow_moves(self, state: MarkovState, candidates: moves.Moves, info: chain_state.StepInfo) -> None:
-        """Bring what goes along with the chains to where they stand now."""
+    def _follow_moves(self, state: MarkovState, candidates: moves.Moves, index: IntArray) -> None:
+        """Bring what goes along with the chains to where they stand now: replica r took candidate index[r] (-1: none)."""
         if self.cost_constraint is not None:
-            self.cost_constraint.moved(info.index)
-        if not (info.index >= 0).any():
+            self.cost_constraint.moved(index)
+        if not (index >= 0).any():
             return
-        cold, k = state.coldest, int(info.index[state.coldest])
+        cold, k = state.coldest, int(index[state.coldest])
         if k >= 0:
             self.informed.accepted(state.informed, candidates.sites[cold, k, : candidates.size[cold, k]])
-        self.evaluation.moved(state.chain, candidates, info.index)
+        self.evaluation.moved(state.chain, candidates, index)
 
     def _adapt(self, state: MarkovState, rule: Rule, tally: Tally) -> None:
         """Adapt ladder, delta and scores at the end of a block, where they may change."""
@@ -205,9 +205,7 @@ class ChainBlocks(Method[MarkovState]):
                 chain.position[0, sites] *= -1.0
                 probed.moved(sites, chain.position[0] > 0)
                 chain_state.refresh(chain, sharpness=rule.sharpness)
-                if self.cost_constraint is not None:
-                    self.cost_constraint.moved(np.zeros(1, np.int64))
-                self.evaluation.moved(chain, leap, np.zeros(1, np.int64))
+                self._follow_moves(state, leap, np.zeros(1, np.int64))
                 self.gates.begin(chain, state.weights)
                 self._set_loss(state, rule)
         probed.change[:] = probed.changes(chain.position[0] > 0)
@@ -245,7 +243,7 @@ class ChainBlocks(Method[MarkovState]):
                 tally.add_changes((losses - chain.cla[:, None])[is_known])
             info = self.gates.advance(chain, law, candidates, losses, left)
             seconds = time.perf_counter() - began
-            self._follow_moves(state, candidates, info)
+            self._follow_moves(state, candidates, info.index)
             self.lookahead.observe(state.lookahead, ahead, seconds, int(info.consumed.sum()), int(info.accepted.sum()))
             tally.evaluated += evaluated
             tally.add(info, rung, ruled_out, closed)

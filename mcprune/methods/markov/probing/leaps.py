@@ -73,15 +73,12 @@ class Leaps:
         self, state: SlopesState, change: FloatArray, is_kept: BoolArray, here: BoolArray
     ) -> Iterator[tuple[int, int]]:
         """Give pairs of a kept and a dropped site, each the cheapest beside those before it; no layer is emptied."""
-        way = np.where(is_kept, -1.0, 1.0)
-        left = None if self.layers is None else min_per_layer.counts(is_kept, self.layers)
+        way, now = np.where(is_kept, -1.0, 1.0), is_kept.copy()
         kept, dropped = np.where(here & is_kept, change, np.inf), np.where(here & ~is_kept, change, np.inf)
         while True:
-            may_go = np.ones(kept.size, bool)
-            if left is not None and self.layers is not None:
-                may_go = (self.layers < 0) | (left[np.maximum(self.layers, 0)] > 1)
-            gone = int(np.argmin(np.where(may_go, kept, np.inf)))
-            if not (may_go[gone] and np.isfinite(kept[gone])):
+            free = now if self.layers is None else now & ~min_per_layer.last_ones(now, self.layers)
+            gone = int(np.argmin(np.where(free, kept, np.inf)))
+            if not (free[gone] and np.isfinite(kept[gone])):
                 return
             dropped = dropped + way * state.beside(gone, -1.0)
             come = int(np.argmin(dropped))
@@ -90,9 +87,7 @@ class Leaps:
             yield gone, come
             kept = kept + way * (state.beside(gone, -1.0) + state.beside(come, 1.0))
             dropped = dropped + way * state.beside(come, 1.0)
-            kept[gone] = dropped[come] = np.inf
-            if left is not None and self.layers is not None and self.layers[gone] >= 0:
-                left[self.layers[gone]] -= 1
+            now[gone], dropped[come] = False, np.inf
 
     def judged(self, state: SlopesState, kind: int, *, accepted: bool) -> None:
         """Note whether a leap was accepted."""
