@@ -79,16 +79,25 @@ def run(hidden, layout, kinds, replicas, sharpness, early_reject=None):
     return losses
 
 
+def library_products_agree(width):
+    """Whether torch's products with a first layer have the same bits in all layouts; on some processors they have not."""
+    weight = torch.from_numpy(np.random.default_rng(2).normal(size=(width, N)).astype(np.float32))
+    first, *others = (rows(layout)[0] @ weight.T for layout in ("slice", "columns", "rows"))
+    return all(torch.equal(first, other) for other in others)
+
+
 @pytest.mark.parametrize("layers", HIDDEN)
 def test_depths_layouts_sites(layers):
     reference = {}
+    products_agree = library_products_agree((*HIDDEN[layers], 5)[0])
     for layout, replicas in itertools.product(["slice", "columns", "rows"], [1, 2]):
         for kinds in ["inputs", "weights", *(["inputs,units"] if layers > 1 else [])]:
             for sharpness in (1.0, np.inf):
                 losses = run(HIDDEN[layers], layout, kinds, replicas, sharpness)
-                # On some processors the libraries' products of another layout differ in the last bit.
                 known = reference.setdefault((kinds, replicas, sharpness), losses)
                 np.testing.assert_allclose(losses, known, rtol=1e-6)
+                # The layout changes no bit where it changes none of the library's products.
+                assert np.array_equal(known, losses, equal_nan=True) or not products_agree
         run(HIDDEN[layers], layout, "inputs", replicas, np.inf, early_reject=0.05)
     for layout in ("every second", "images"):
         run(HIDDEN[layers], layout, "inputs", 1, np.inf)

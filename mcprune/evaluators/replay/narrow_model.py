@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mcprune.evaluators.replay.calls import Forward
+from mcprune.evaluators.replay.calls import Forward, patched
 from mcprune.models.attention import Masks, Weights, attend, layout_of, weights_of
 from mcprune.models.modes import plain_attention
 from mcprune.models.projections import has_bias, matrix
@@ -133,28 +133,25 @@ class NarrowModel:
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:
         """Let the projections be narrow inside the block, with all sites until `use`."""
-        modules: dict[nn.Module, Forward | None] = {}
-        numbers: list[tuple[nn.Module, str, int]] = []
+        places = {
+            self.model.get_submodule(name): (name, number)
+            for number, block in self.blocks.items()
+            for name in names_of(block)
+        }
+        owners = [
+            (self.model.get_submodule(each.layer), each.attribute)
+            for block in self.blocks.values()
+            for each in block.numbers
+        ]
+        numbers = [(owner, attribute, getattr(owner, attribute)) for owner, attribute in owners]
+        self._chosen, self._layers = {}, {}
         try:
-            for number, block in self.blocks.items():
-                for name in names_of(block):
-                    module = self.model.get_submodule(name)
-                    modules[module] = module.__dict__.get("forward")
-                    module.__dict__["forward"] = self._forward(name, module, number)
-                for each in block.numbers:
-                    owner = self.model.get_submodule(each.layer)
-                    numbers.append((owner, each.attribute, getattr(owner, each.attribute)))
-            self._chosen, self._layers = {}, {}
-            yield
+            with patched(list(places), lambda module, whole: self._forward(module, whole, *places[module])):
+                yield
         finally:
             self._chosen, self._layers, self.base = {}, {}, None
             for owner, attribute, value in numbers:
                 setattr(owner, attribute, value)
-            for module, own in modules.items():
-                if own is None:
-                    module.__dict__.pop("forward", None)
-                else:
-                    module.__dict__["forward"] = own
 
     def _choose(
         self,
@@ -192,10 +189,9 @@ class NarrowModel:
         layers[block.out] = Layer(weight, None if is_change else bias)
         return Chosen(tuple(sites.tolist()), layers, is_change)
 
-    def _forward(self, name: str, module: nn.Module, number: int) -> Forward:
+    def _forward(self, module: nn.Module, whole: Forward, name: str, number: int) -> Forward:
         if isinstance(module, nn.MultiheadAttention):
-            return self._attention(name, module, number)
-        whole = module.forward
+            return self._attention(module, whole, name, number)
 
         def product(x: torch.Tensor) -> object:
             if name not in self._layers:
@@ -209,8 +205,8 @@ class NarrowModel:
 
         return product
 
-    def _attention(self, name: str, attention: nn.MultiheadAttention, number: int) -> Forward:
-        whole, layout = attention.forward, layout_of(attention)
+    def _attention(self, attention: nn.MultiheadAttention, whole: Forward, name: str, number: int) -> Forward:
+        layout = layout_of(attention)
 
         def narrow(
             query: torch.Tensor,
@@ -221,7 +217,7 @@ class NarrowModel:
             attn_mask: torch.Tensor | None = None,
             average_attn_weights: bool = True,
             is_causal: bool = False,
-        ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        ) -> object:
             if number not in self._chosen:
                 return whole(
                     query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal
